@@ -1,0 +1,540 @@
+"""The kind cluster of an environment: ensure, status, delete; its private kubeconfig.
+
+An environment is ours when its owner record (written before `kind create`) names this checkout
+and its node container mounts our swap directory. The user's own kubeconfig is never read.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from kindloop import kindconfig, process, report, state, tools
+from kindloop.config import Config
+from kindloop.errors import (
+    CannotTell,
+    KindloopError,
+    NotOurs,
+    RolloutFailed,
+    ToolFailed,
+    Unhealthy,
+)
+from kindloop.kindconfig import SWAP_IN_NODE, NodeImage
+
+__all__ = [
+    "Environment",
+    "Node",
+    "Owner",
+    "Verdict",
+    "delete",
+    "delete_all",
+    "ensure",
+    "environments",
+    "inspect",
+    "inspect_image",
+    "judge",
+    "kubectl",
+    "require",
+    "start",
+    "status",
+    "stop",
+]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where an environment keeps its things."""
+
+    name: str
+
+    @property
+    def home(self) -> Path:
+        """Its folder in the state directory."""
+        return state.state_home() / self.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Its private kubeconfig (0600)."""
+        return self.home / "kubeconfig"
+
+    @property
+    def swap(self) -> Path:
+        """The folder mounted into the node."""
+        return self.home / "swap"
+
+    @property
+    def node(self) -> str:
+        """Name of the node container, as kind gives it."""
+        return f"{self.name}-control-plane"
+
+    @property
+    def owner_file(self) -> Path:
+        """The owner record."""
+        return self.home / "owner.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by every command that changes the environment."""
+        return state.state_home() / f"{self.name}.lock"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The owner record: who made the environment, and with what."""
+
+    name: str
+    checkout: str
+    status: Literal["creating", "ready"]
+    ca_sha256: str = ""
+    created_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """The node container as the engine has it. `ports` is host port by container port."""
+
+    running: bool
+    image: str
+    ports: Mapping[int, int]
+    swap: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `judge` found: what to do, or why it is not ours or not the same."""
+
+    action: Literal["none", "create", "start", "redo", "foreign", "differs"]
+    differences: tuple[str, ...] = ()
+    owner: Owner | None = field(default=None)
+
+
+def environment(config: Config) -> Environment:
+    """The environment that the configuration names."""
+    return Environment(config.name)
+
+
+def judge(
+    node: Node | None,
+    owner: Owner | None,
+    *,
+    checkout: str,
+    swap: str,
+    ports: Mapping[int, int],
+    node_image: str = "auto",
+) -> Verdict:
+    """What must happen so that the cluster is there and ours. Pure.
+
+    `ports` is host port by container port as configured.
+    """
+    if owner is not None and owner.checkout != checkout:
+        return Verdict("foreign", owner=owner)
+    if node is None:
+        return Verdict("create", owner=owner)
+    if node.swap != swap:
+        return Verdict("foreign", owner=None)
+    if owner is None or owner.status == "creating":
+        return Verdict("redo", owner=owner)
+    differences = _differences(node, ports, node_image)
+    if differences:
+        return Verdict("differs", differences, owner)
+    return Verdict("none" if node.running else "start", owner=owner)
+
+
+def ensure(
+    config: Config, image: NodeImage | None, *, recreate: bool = False
+) -> Literal["none", "created", "started"]:
+    """Make the cluster be there and answer; does nothing when it does.
+
+    `image` is needed only to create (see `needs_image`). Raises NotOurs when another checkout
+    has the name, or when settings differ that kind cannot change in place; RolloutFailed when
+    the control plane does not come up.
+    """
+    env = environment(config)
+    verdict = _verdict(config, env)
+    if verdict.action == "foreign" and not (recreate and _abandoned(verdict.owner)):
+        raise _foreign(config, env, verdict.owner)
+    if verdict.action == "differs" and not recreate:
+        raise _differs(env, verdict.differences)
+    if verdict.action == "redo" or (recreate and verdict.action != "create"):
+        with report.step(f"remove cluster {env.name}"):
+            _remove(env)
+        verdict = replace(verdict, action="create")
+    if verdict.action == "create":
+        if image is None:
+            raise ValueError("creating a cluster needs a node image")
+        _create(config, env, image)
+        return "created"
+    if verdict.action == "start":
+        start(config)
+        return "started"
+    require(config)
+    return "none"
+
+
+def needs_image(config: Config, *, recreate: bool = False) -> bool:
+    """Whether `ensure` will create a cluster, so that a node image is worth getting."""
+    action = _verdict(config, environment(config)).action
+    return recreate or action in ("create", "redo")
+
+
+def require(config: Config) -> Environment:
+    """Check that the cluster is there, ours and the one recorded; before every change.
+
+    Raises NotOurs, Unhealthy (stopped), CannotTell (never created).
+    """
+    env = environment(config)
+    verdict = _verdict(config, env)
+    match verdict.action:
+        case "create":
+            raise CannotTell(
+                f"there is no cluster {env.name}",
+                why="it was never created, or it was deleted by hand",
+                hint="invoke dev-up",
+            )
+        case "redo":
+            raise Unhealthy(f"cluster {env.name} was never finished", hint="invoke dev-up")
+        case "start":
+            raise Unhealthy(f"the node of {env.name} is stopped", hint="invoke dev-start")
+        case "foreign":
+            raise _foreign(config, env, verdict.owner)
+        case "differs":
+            raise _differs(env, verdict.differences)
+        case "none":
+            _check_identity(env, verdict.owner)
+    return env
+
+
+def kubectl(
+    config: Config,
+    *argv: str,
+    stdin: str | None = None,
+    timeout_s: float = 60.0,
+    check: bool = True,
+    quiet: bool = False,
+) -> tools.Result:
+    """Run kubectl against this environment only: its kubeconfig, its namespace."""
+    env = environment(config)
+    return tools.run(
+        "kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}", *argv,
+        stdin=stdin, timeout_s=timeout_s, check=check, quiet=quiet,
+    )  # fmt: skip
+
+
+def start(config: Config) -> None:
+    """Start a stopped node and wait until the API answers."""
+    env = environment(config)
+    with report.step(f"start node {env.node}"):
+        tools.run("docker", "start", env.node)
+        _await_api(config, env)
+
+
+def stop(config: Config) -> None:
+    """Stop the node; its state is kept. Raises NotOurs when it is another's."""
+    env = environment(config)
+    verdict = _verdict(config, env)
+    if verdict.action == "foreign":
+        raise _foreign(config, env, verdict.owner)
+    if verdict.action in ("create", "start"):
+        report.line(f"{env.name} is not running")
+        return
+    with report.step(f"stop node {env.node}"):
+        tools.run("docker", "stop", env.node, timeout_s=90)
+
+
+def delete(config: Config) -> bool:
+    """Delete the cluster and its data; returns whether there was anything. Idempotent."""
+    env = environment(config)
+    owner = _owner(env)
+    node = inspect(env)
+    if node is None and owner is None:
+        shutil.rmtree(env.home, ignore_errors=True)
+        return False
+    if owner is not None and owner.checkout != str(config.root) and not _abandoned(owner):
+        raise _foreign(config, env, owner)
+    if node is not None and node.swap != str(env.swap):
+        raise _foreign(config, env, None)
+    with report.step(f"delete cluster {env.name}"):
+        _remove(env)
+    return True
+
+
+def environments() -> list[tuple[Environment, Owner | None, Node | None]]:
+    """Every environment of this user with its owner record and node."""
+    home = state.state_home()
+    found = sorted(p.parent for p in home.glob("*/owner.json")) if home.is_dir() else []
+    return [(e, _owner(e), inspect(e)) for e in (Environment(p.name) for p in found)]
+
+
+def delete_all() -> list[str]:
+    """Delete every environment of this user, whatever its checkout; returns their names."""
+    gone = []
+    for env, _owner_record, node in environments():
+        if node is not None and node.swap != str(env.swap):
+            report.warn(f"{env.node} is not ours: left alone")
+            continue
+        with report.step(f"delete cluster {env.name}"):
+            _remove(env)
+        gone.append(env.name)
+    return gone
+
+
+def status(config: Config) -> dict[str, Any]:
+    """State of the cluster as plain data: {name, action, running, image, kubeconfig, api}."""
+    env = environment(config)
+    verdict = _verdict(config, env)
+    node = inspect(env)
+    answers = verdict.action == "none" and _answers(config)
+    return {
+        "name": env.name,
+        "state": _STATES[verdict.action] if answers or verdict.action != "none" else "no answer",
+        "running": bool(node and node.running),
+        "image": node.image if node else None,
+        "kubeconfig": str(env.kubeconfig) if env.kubeconfig.exists() else None,
+        "differences": list(verdict.differences),
+        "healthy": answers,
+    }
+
+
+_STATES: Mapping[str, str] = {
+    "none": "running",
+    "create": "absent",
+    "start": "stopped",
+    "redo": "half-created",
+    "foreign": "not ours",
+    "differs": "differs from kindloop.yaml",
+}
+
+
+def inspect(env: Environment) -> Node | None:
+    """The node container, or None. Raises what `tools` raises when the engine is away."""
+    found = tools.run("docker", "container", "inspect", env.node, check=False, quiet=True)
+    if not found.ok:
+        if "no such container" in found.stderr.lower():
+            return None
+        raise ToolFailed(
+            found.argv, found.exit_code, stderr=found.stderr, hint="invoke dev-doctor"
+        )
+    document = json.loads(found.stdout)[0]
+    bindings = document["HostConfig"]["PortBindings"] or {}
+    ports = {
+        int(port.partition("/")[0]): int(hosts[0]["HostPort"])
+        for port, hosts in bindings.items()
+        if hosts
+    }
+    mounts = {m["Destination"]: m.get("Source", "") for m in document["Mounts"]}
+    return Node(
+        document["State"]["Running"],
+        document["Config"]["Image"],
+        ports,
+        mounts.get(SWAP_IN_NODE, ""),
+    )
+
+
+def inspect_image(reference: str) -> NodeImage:
+    """What the engine knows of a node image: our labels when it was baked."""
+    found = tools.run("docker", "image", "inspect", reference, quiet=True)
+    labels = json.loads(found.stdout)[0]["Config"].get("Labels") or {}
+    return NodeImage(
+        reference,
+        labels.get("kindloop.recipe", ""),
+        labels.get("kindloop.etcd", ""),
+        labels.get("kindloop.coredns", ""),
+    )
+
+
+def _verdict(config: Config, env: Environment) -> Verdict:
+    return judge(
+        inspect(env),
+        _owner(env),
+        checkout=str(config.root),
+        swap=str(env.swap),
+        ports=_wanted_ports(config),
+        node_image=config.cluster.node_image,
+    )
+
+
+def _wanted_ports(config: Config) -> dict[int, int]:
+    rendered = _render(config, environment(config), NodeImage("any"), restricted=False)
+    mappings = rendered["nodes"][0]["extraPortMappings"]
+    return {m["containerPort"]: m["hostPort"] for m in mappings}
+
+
+def _differences(node: Node, ports: Mapping[int, int], node_image: str) -> tuple[str, ...]:
+    # kind maps the API server's port by itself: it is no setting of ours.
+    actual = {port: host for port, host in node.ports.items() if port != 6443}
+    out = []
+    for port in sorted({*actual, *ports}):
+        old, new = actual.get(port), ports.get(port)
+        if old != new:
+            name = f"host port of node port {port}"
+            out.append(f"{name}: {old or 'none'} → {new or 'none'}")
+    if node_image not in ("auto", node.image):
+        out.append(f"cluster.node_image: {node.image} → {node_image}")
+    return tuple(out)
+
+
+def _create(config: Config, env: Environment, image: NodeImage) -> None:
+    state.private_dir(env.home)
+    env.swap.mkdir(exist_ok=True)
+    env.swap.chmod(0o755)
+    owner = Owner(env.name, str(config.root), "creating", created_s=time.time())
+    state.write_json(env.owner_file, asdict(owner), 0o600)
+    document = _render(config, env, image, restricted=_restricted(image.reference))
+    file = env.home / "kind-config.yaml"
+    state.write_atomic(file, yaml.safe_dump(document, sort_keys=False))
+    log = config.local / "logs" / "kind-create.log"
+    with report.step(f"create cluster {env.name}") as step:
+        done = process.run(
+            ["kind", "create", "cluster", "--name", env.name, "--config", file,
+             "--kubeconfig", env.kubeconfig, "--wait", f"{config.cluster.wait_s}s"],
+            log=log,
+            timeout_s=config.cluster.wait_s + 120,
+        )  # fmt: skip
+        if not done.ok:
+            raise _create_failed(env, log, done.tail)
+        env.kubeconfig.chmod(0o600)
+        _await_api(config, env)
+        step.note(f"{image.reference}")
+    ready = replace(owner, status="ready", ca_sha256=_ca_sha256(env))
+    state.write_json(env.owner_file, asdict(ready), 0o600)
+
+
+def _render(
+    config: Config, env: Environment, image: NodeImage, *, restricted: bool
+) -> dict[str, Any]:
+    path = config.cluster.config or default_kind_config()
+    return kindconfig.render(
+        kindconfig.read(path),
+        name=env.name,
+        ports=config.cluster.host_ports(),
+        swap=env.swap,
+        image=image,
+        restricted=restricted,
+    )
+
+
+def default_kind_config() -> Path:
+    """The kind configuration that kindloop ships."""
+    return Path(__file__).parent / "data" / "kind-config.yaml"
+
+
+def _restricted(reference: str) -> bool:
+    """Whether even a privileged container lacks CAP_SYS_RESOURCE (24 in linux/capability.h)."""
+    found = tools.run(
+        "docker", "run", "--rm", "--privileged", "--network", "none", "--entrypoint", "grep",
+        reference, "CapEff", "/proc/self/status",
+    )  # fmt: skip
+    return not int(found.stdout.split()[-1], 16) & (1 << 24)
+
+
+def _remove(env: Environment) -> None:
+    """Delete cluster and state. kind is given our kubeconfig, or it would edit the user's."""
+    tools.run(
+        "kind", "delete", "cluster", "--name", env.name, "--kubeconfig", env.kubeconfig,
+        timeout_s=120,
+    )  # fmt: skip
+    _remove_swap(env)
+    shutil.rmtree(env.home, ignore_errors=True)
+
+
+def _remove_swap(env: Environment) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(env.swap)
+
+
+def _await_api(config: Config, env: Environment) -> None:
+    deadline_s = time.monotonic() + config.cluster.wait_s
+    while not _answers(config):
+        if time.monotonic() > deadline_s:
+            raise RolloutFailed(
+                f"the API server of {env.name} does not answer",
+                why="the node is short of memory or disk, or its containerd did not start",
+                hint=f"docker logs {env.node}; docker exec {env.node} journalctl -u kubelet",
+            )
+        time.sleep(0.2)  # nothing to watch before the API server is there
+
+
+def _answers(config: Config) -> bool:
+    with contextlib.suppress(KindloopError):
+        return kubectl(
+            config, "get", "--raw=/readyz", check=False, timeout_s=5, quiet=True
+        ).ok
+    return False
+
+
+def _owner(env: Environment) -> Owner | None:
+    record = state.read_json(env.owner_file)
+    return Owner(**record) if isinstance(record, dict) else None
+
+
+def _ca_sha256(env: Environment) -> str:
+    """Digest of the CA that the private kubeconfig trusts: the identity of the cluster."""
+    try:
+        document = yaml.safe_load(env.kubeconfig.read_text(encoding="utf-8"))
+        data = document["clusters"][0]["cluster"]["certificate-authority-data"]
+    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError):
+        return ""
+    return hashlib.sha256(base64.b64decode(data)).hexdigest()
+
+
+def _check_identity(env: Environment, owner: Owner | None) -> None:
+    # TLS does the rest: a server without a certificate of this CA is refused by kubectl.
+    if owner is None or _ca_sha256(env) != owner.ca_sha256:
+        raise NotOurs(
+            f"the kubeconfig of {env.name} is not the one recorded at its creation",
+            why=f"{env.kubeconfig} was edited, replaced or removed",
+            hint="invoke dev-up --recreate",
+        )
+
+
+def _abandoned(owner: Owner | None) -> bool:
+    return owner is not None and not Path(owner.checkout).exists()
+
+
+def _create_failed(env: Environment, log: Path, tail: tuple[str, ...]) -> KindloopError:
+    lines = [line for line in tail if line.strip()]
+    key = [line for line in lines if "ERROR" in line or "failed" in line.lower()]
+    return RolloutFailed(
+        f"kind could not create cluster {env.name}",
+        evidence=(key or lines)[-8:],
+        why="a port was taken meanwhile, or the node is short of memory, disk or inotify instances",
+        hint=f"invoke dev-doctor; the whole log: {log}",
+    )
+
+
+def _foreign(config: Config, env: Environment, owner: Owner | None) -> KindloopError:
+    if owner is None:
+        return NotOurs(
+            f"there is a kind cluster {env.name} that kindloop did not make",
+            hint=f"take another name and ports: KINDLOOP_NAME={env.name}-2 "
+            "KINDLOOP_PORT_OFFSET=100 invoke dev-up",
+        )
+    gone = _abandoned(owner)
+    return NotOurs(
+        f"environment {env.name} belongs to the checkout {owner.checkout}"
+        + (", which is gone" if gone else ""),
+        why="an environment has one owner: two checkouts would serve each other's code",
+        hint="take it over: invoke dev-up --recreate"
+        if gone
+        else f"a name and ports of its own: KINDLOOP_NAME={config.root.name} "
+        "KINDLOOP_PORT_OFFSET=100 invoke dev-up",
+    )
+
+
+def _differs(env: Environment, differences: tuple[str, ...]) -> KindloopError:
+    return NotOurs(
+        f"cluster {env.name} was created with other settings",
+        evidence=differences,
+        why="kind cannot change port mappings, mounts or the node image of a cluster",
+        hint="invoke dev-up --recreate (deletes its data), or put the settings back",
+    )

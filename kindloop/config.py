@@ -1,0 +1,184 @@
+"""Every setting of kindloop.yaml: its shape, unit, default and the reason for the default.
+
+Frozen dataclasses, filled by `loading`; nothing here reads a file or the environment. Paths in
+the file are relative to it; here they are absolute where they say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+__all__ = [
+    "DEFAULT_PORTS",
+    "NODE_PORTS",
+    "App",
+    "Cluster",
+    "Config",
+    "CopiedFiles",
+    "Image",
+    "Stage",
+    "Workload",
+]
+
+Profile = Literal["loop", "release"]
+Label = Literal["build", "app", "observability", "tools"]
+
+DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
+    {
+        "petstore": 8080,
+        "grafana": 3000,
+        "prometheus": 9090,
+        "alertmanager": 9093,
+        "jaeger": 16686,
+        "otlp_grpc": 4317,
+        "otlp_http": 4318,
+    }
+)
+"""Host ports on 127.0.0.1: what each program uses by itself, so that its docs hold."""
+
+NODE_PORTS: Mapping[str, int] = MappingProxyType(
+    {
+        "petstore": 30080,
+        "grafana": 30300,
+        "prometheus": 30090,
+        "alertmanager": 30093,
+        "jaeger": 30686,
+        "otlp_grpc": 30317,
+        "otlp_http": 30318,
+    }
+)
+"""NodePorts inside the cluster (Kubernetes allows 30000-32767); the Services declare the same."""
+
+
+@dataclass(frozen=True)
+class App:
+    """Where the Rust service is."""
+
+    root: Path = Path()
+    """Folder (absolute) in which stages run and to which their paths are relative."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The kind cluster."""
+
+    node_image: str = "auto"
+    """Image of the node. `auto`: a local one, else pulled by digest, else baked from packages."""
+    config: Path | None = None
+    """The kind configuration (absolute); None takes the one that kindloop ships."""
+    ports: Mapping[str, int | None] = field(default_factory=lambda: DEFAULT_PORTS)
+    """Host port by name; None (`off` in the file) leaves it out. kind can add none later."""
+    port_offset: int = 0
+    """Added to every host port: two environments on one machine need different ones."""
+    wait_s: int = 180
+    """Seconds until the control plane must answer; 15 s is usual, slow disks take a minute."""
+
+    def host_ports(self) -> dict[str, int]:
+        """Host port by name as really mapped: without those left out, offset applied."""
+        return {n: p + self.port_offset for n, p in self.ports.items() if p is not None}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One host command with declared inputs, outputs and needs."""
+
+    name: str
+    run: str
+    """The command, split like a shell would but run without one. `{target}` is the folder where
+    cargo puts this profile's binaries (absolute); `{root}` is app.root."""
+    inputs: tuple[str, ...] = ()
+    """Files, folders or globs, relative to app.root: a change of their content makes it stale."""
+    outputs: tuple[str, ...] = ()
+    """Files or folders that must exist afterwards; same placeholders as `run`."""
+    needs: tuple[str, ...] = ()
+    """Stages that must be fresh before this one runs."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables added for the command; they count as inputs."""
+    env_inputs: tuple[str, ...] = ()
+    """Names of environment variables of the caller whose values count as inputs."""
+    tools: tuple[str, ...] = ("cargo", "rustc")
+    """Programs whose `--version` counts as an input: another compiler, another binary."""
+    label: Label = "build"
+    """Group in `dev-status`."""
+    platform: Literal["cluster", "host"] = "cluster"
+    """`cluster`: built for the engine's OS and architecture. `host`: it runs here (generators)."""
+    timeout_s: int = 1800
+    """Seconds until the command is ended; a cold release build with LTO takes minutes."""
+
+
+@dataclass(frozen=True)
+class CopiedFiles:
+    """Files that a workload's image carries beside the binary."""
+
+    source: str
+    """File or folder relative to app.root (`from` in the file)."""
+    to: str
+    """Where they go, relative to the image's working directory."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """How a workload's image is made."""
+
+    dockerfile: Path
+    """The Dockerfile (absolute). Its context holds the artifact and the copied files only."""
+    artifact: str = ""
+    """Stage whose first output is the binary; it lies in the context under its own name."""
+    base: str = "auto"
+    """Base image, passed as build argument BASE. `auto`: Alpine by digest, else made from packages."""
+    files: tuple[CopiedFiles, ...] = ()
+    """Files copied into the context."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A Deployment of ours with an image."""
+
+    name: str
+    """Name of the Deployment and of the image in its manifests."""
+    image: Image
+    manifests: Path
+    """Folder (absolute) that `kubectl apply -k` can use."""
+    url: str = ""
+    """Where it answers on this machine, placeholders resolved."""
+    health: str = "/health"
+    """Path below `url` that answers 200 when the service works."""
+    openapi: Path | None = None
+    """OpenAPI document (absolute) that `test.curl` and the smoke session check against."""
+    ready_s: int = 120
+    """Seconds until the rollout must be complete and the URL answer."""
+    label: Label = "app"
+    """Group in `dev-status`."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole of kindloop.yaml, checked."""
+
+    path: Path
+    """The file it was read from (absolute)."""
+    name: str = "brrtrouter-dev"
+    """Environment: the kind cluster and the namespace. KINDLOOP_NAME overrides it."""
+    app: App = App()
+    cluster: Cluster = Cluster()
+    profile: Profile = "loop"
+    """`loop`: incremental, no LTO (1.3 s after a one-line change of the real pet_store).
+    `release`: the project's own release profile (67 s for the same change)."""
+    core: Path | None = None
+    """Manifests (absolute folder) applied before any workload: the namespace and what it needs."""
+    stages: Mapping[str, Stage] = field(default_factory=dict)
+    workloads: Mapping[str, Workload] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        """The checkout: the folder of kindloop.yaml."""
+        return self.path.parent
+
+    @property
+    def local(self) -> Path:
+        """`.kindloop/` of the checkout: logs and build state."""
+        return self.root / ".kindloop"

@@ -1,0 +1,112 @@
+"""What kindloop remembers: where it keeps things, locks, atomic files.
+
+Three places (all overridable by the XDG variables): the cache, shared by checkouts; the state
+of an environment, by name; and `.kindloop/` of a checkout, which `git clean` may remove.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kindloop.errors import Locked
+
+__all__ = ["cache_home", "lock", "private_dir", "read_json", "state_home", "write_atomic", "write_json"]
+
+
+def cache_home() -> Path:
+    """Baked parts and images: `${XDG_CACHE_HOME:-~/.cache}/kindloop`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kindloop"
+
+
+def state_home() -> Path:
+    """Environments of this user: `${XDG_STATE_HOME:-~/.local/state}/kindloop`."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "kindloop"
+
+
+def private_dir(path: Path) -> Path:
+    """Make `path` for this user alone (0700): it holds credentials of a cluster."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
+    """Replace `path` whole or not at all, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=True) + "\n", mode)
+
+
+def read_json(path: Path) -> Any | None:
+    """The document in `path`, or None when it is missing or not JSON (a cut-off write)."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def lock(path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold `path` alone; raise Locked, naming the holder, when another process has it.
+
+    The kernel releases the lock with the process, so a killed holder never blocks the next.
+    `wait_s` is how many seconds to wait for the holder first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        _take(file.fileno(), path, what, time.monotonic() + wait_s)
+        file.seek(0)
+        file.truncate()
+        json.dump({"pid": os.getpid(), "command": " ".join(sys.argv), "since": time.time()}, file)
+        file.flush()
+        try:
+            yield
+        finally:
+            file.seek(0)
+            file.truncate()
+
+
+def _take(fd: int, path: Path, what: str, deadline_s: float) -> None:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                raise _locked(path, what) from None
+            time.sleep(0.2)  # flock has no deadline of its own
+
+
+def _locked(path: Path, what: str) -> Locked:
+    holder = read_json(path) or {}
+    pid = holder.get("pid", "unknown")
+    command = holder.get("command", "another kindloop command")
+    return Locked(
+        f"{what} is in use by process {pid}: {command}",
+        why="two commands that change the same environment would undo each other's work",
+        hint=f"wait for it to end, or look at it: ps -fp {pid}",
+    )
