@@ -1,0 +1,400 @@
+"""What the daily verbs do: up, rebuild, down, restart, logs. Composed of the rooms above."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from kindloop import (
+    bake,
+    cluster,
+    host,
+    images,
+    manifests,
+    process,
+    report,
+    rollout,
+    stages,
+    state,
+    tools,
+    verify,
+)
+from kindloop.config import Config, Workload
+from kindloop.errors import BuildFailed, ConfigError, KindloopError, ToolFailed, ToolMissing
+from kindloop.versions import section
+
+__all__ = [
+    "Deployed",
+    "build_stages",
+    "deploy",
+    "diff",
+    "down",
+    "ensure_cluster",
+    "logs",
+    "plan_up",
+    "rebuild",
+    "restart",
+    "smoke",
+    "stop",
+    "up",
+    "workload_images",
+]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A workload after `deploy`: where it answers and how long its parts took, in seconds."""
+
+    workload: str
+    url: str
+    image: str
+    rollout_s: float
+    answers_s: float
+
+
+def up(config: Config, *, recreate: bool = False) -> list[Deployed]:
+    """Make everything be there, from the cluster to answering URLs; does only what is missing."""
+    engine = host.require_engine()
+    with _changing(config):
+        ensure_cluster(config, recreate=recreate, platform=engine.platform, build=True)
+        deployed = deploy(config, engine.platform)
+    _farewell(config, deployed)
+    return deployed
+
+
+def rebuild(config: Config, *, clean: bool = False) -> list[Deployed]:
+    """Build what is stale and roll it out. `clean` discards the stages' outputs first."""
+    engine = host.require_engine()
+    with _changing(config):
+        cluster.require(config)
+        if clean:
+            stages.clean(config, engine_platform=engine.platform)
+        stages.build(config, engine_platform=engine.platform)
+        return deploy(config, engine.platform)
+
+
+def ensure_cluster(
+    config: Config, *, platform: str, recreate: bool = False, build: bool = False
+) -> None:
+    """Make the cluster be there; with `build`, run the stages meanwhile if an image must be baked."""
+    host.require_kind()
+    if not cluster.needs_image(config, recreate=recreate):
+        cluster.ensure(config, None, recreate=recreate)
+        if build:
+            stages.build(config, engine_platform=platform)
+        return
+    _require_ports(config, recreate=recreate)
+    source = node_image_source(config)
+    with _baking(source) as finish:
+        if build:
+            stages.build(config, engine_platform=platform)
+        finish()
+    cluster.ensure(config, cluster.inspect_image(_fetched(source)), recreate=recreate)
+
+
+def deploy(config: Config, platform: str) -> list[Deployed]:
+    """Images, manifests and rollout of every workload; ends when each URL answers from here."""
+    plans = workload_images(config, platform)
+    for plan in plans.values():
+        images.build(config, plan)
+        images.load(config, plan)
+    documents = _documents(config, {name: p.reference for name, p in plans.items()})
+    with report.step("apply") as step:
+        applied = manifests.apply(config, documents)
+        step.note(f"{len(applied.changed)} objects")
+    deployed = [_settle(config, w, plans[w.name].reference) for w in config.workloads.values()]
+    for plan in plans.values():
+        images.prune(config, plan)
+    return deployed
+
+
+def workload_images(config: Config, platform: str) -> dict[str, images.ImagePlan]:
+    """The image of each workload as its newest artifact and files make it."""
+    return {
+        workload.name: images.plan(
+            config,
+            workload,
+            artifact=stages.artifact(config, workload, engine_platform=platform)
+            if workload.image.artifact
+            else None,
+            base=_base(workload),
+            platform=platform,
+        )
+        for workload in config.workloads.values()
+    }
+
+
+def diff(config: Config) -> str:
+    """What `deploy` would change in the cluster, as a unified diff; empty when nothing."""
+    cluster.require(config)
+    plans = workload_images(config, host.require_engine().platform)
+    return manifests.diff(
+        config, _documents(config, {name: p.reference for name, p in plans.items()})
+    )
+
+
+def build_stages(config: Config, names: list[str] | None, *, force: bool = False) -> None:
+    """Run the stages named (None: all) and what they need."""
+    stages.build(config, names, engine_platform=host.require_engine().platform, force=force)
+
+
+def plan_up(config: Config) -> list[str]:
+    """What `up` would do, a line each, without doing it."""
+    engine = host.require_engine()
+    facts = cluster.status(config)
+    lines = [f"cluster {config.name}: {facts['state']}"]
+    if cluster.needs_image(config):
+        source = node_image_source(config)
+        lines.append(f"  create it from {source.reference} ({source.how})")
+        if source.how == "bake":
+            lines.append(f"  {bake.explain(bake.remaining_s())}")
+    for decision in stages.explain(config, engine_platform=engine.platform):
+        verb = "run" if decision.stale else "keep"
+        lines.append(f"stage {decision.stage}: {verb} ({decision.reason})")
+    for workload in config.workloads.values():
+        lines.append(f"workload {workload.name}: apply {workload.manifests.name}, {workload.url}")
+    return lines
+
+
+def down(config: Config) -> bool:
+    """Delete the cluster and its data, and this checkout's logs; caches and images stay."""
+    with _changing(config):
+        gone = cluster.delete(config)
+    for name in ("logs", "context", "render"):
+        shutil.rmtree(config.local / name, ignore_errors=True)
+    return gone
+
+
+def stop(config: Config) -> None:
+    """Stop the node; state and images are kept."""
+    with _changing(config):
+        cluster.stop(config)
+
+
+def start(config: Config) -> None:
+    """Start a stopped node and wait until every workload answers."""
+    with _changing(config):
+        cluster.ensure(config, None)
+        for workload in config.workloads.values():
+            _settle(config, workload, "")
+
+
+def restart(config: Config, name: str = "") -> None:
+    """Restart the pods of a workload (all when not named), and wait until it answers."""
+    with _changing(config):
+        cluster.require(config)
+        for workload in _named(config, name):
+            rollout.restart(config, workload)
+            _answers(workload)
+
+
+def logs(config: Config, name: str = "", *, follow: bool = False, tail: int = 100) -> None:
+    """Show the log lines of the workloads' pods, with the pod's name in front."""
+    cluster.require(config)
+    env = cluster.environment(config)
+    base = ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}", "logs"]
+    base += ["--prefix", f"--tail={tail}", "--all-containers"] + (["--follow"] if follow else [])
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                process.Child(
+                    [*base, f"deployment/{w.name}"], on_line=lambda text, _: report.output(text)
+                )
+            )
+            for w in _named(config, name)
+        ]
+        for child in children:
+            child.wait()
+
+
+def smoke(config: Config, *, only: str | None = None) -> verify.Report:
+    """Call every operation of every workload's OpenAPI document. Raises Unhealthy on a failure."""
+    last: verify.Report | None = None
+    for workload in config.workloads.values():
+        if workload.openapi is None:
+            continue
+        last = verify.smoke(workload.url, workload.openapi, only=only)
+        last.raise_if_failed()
+    if last is None:
+        raise ConfigError(
+            "no workload names an OpenAPI document",
+            hint="set workloads.<name>.openapi in kindloop.yaml",
+        )
+    return last
+
+
+def kubectl(config: Config, argv: Sequence[str]) -> int:
+    """Run kubectl on this environment, its output as it comes; returns its exit code."""
+    env = cluster.require(config)
+    base = ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}"]
+    done = process.run([*base, *argv], on_line=lambda text, _: report.output(text))
+    return done.exit_code or 0
+
+
+def setup(root: Path, *, yes: bool) -> None:
+    """Run the machine's set-up script of this checkout."""
+    script = root / "scripts" / "dev-setup.sh"
+    if not script.exists():
+        raise ConfigError(
+            f"{root} has no scripts/dev-setup.sh",
+            hint="invoke dev-doctor (shows what is missing and how to get it)",
+        )
+    argv: list[str | Path] = [script, *(["--yes"] if yes else [])]
+    done = process.run(argv, cwd=root, on_line=lambda text, _: report.output(text))
+    if not done.ok:
+        raise ToolMissing("the set-up did not finish", hint=str(script))
+
+
+def down_all() -> None:
+    """Delete every environment of this user that kindloop made."""
+    gone = cluster.delete_all()
+    report.output(f"deleted: {', '.join(gone) or 'nothing'}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the node image comes from: it is `local`, or will be a `pull` or a `bake`."""
+
+    reference: str
+    how: str
+
+
+def node_image_source(config: Config) -> Source:
+    """Where the node image will come from; asks engine and registry, changes nothing."""
+    wanted = config.cluster.node_image
+    if wanted != "auto":
+        return Source(wanted, "local" if bake.image_present(wanted) else "pull")
+    pulled = section("node")["image"]
+    for reference in (bake.node_image(), pulled):
+        if bake.image_present(reference):
+            return Source(reference, "local")
+    if host.registry_reachable():
+        return Source(pulled, "pull")
+    return Source(bake.node_image(), "bake")
+
+
+@contextmanager
+def _baking(source: Source) -> Iterator[Callable[[], object]]:
+    """Bake beside what the body does; calling the value waits for the bake."""
+    if source.how != "bake":
+        yield nullcontext
+        return
+    host.require_disk(state.cache_home(), bake.DISK_GB, "a bake of the node image")
+    report.line(bake.explain(bake.remaining_s()))
+    with bake.bake_child("node") as child:
+
+        def finish() -> None:
+            done = child.wait()
+            if not done.ok:
+                raise _bake_failed(done)
+
+        yield finish
+
+
+def _fetched(source: Source) -> str:
+    if source.how == "pull":
+        with report.step(f"pull {source.reference}"):
+            _pull(source.reference)
+    return source.reference
+
+
+def _base(workload: Workload) -> str:
+    """Reference of the base image, by digest, present in the engine."""
+    wanted = workload.image.base
+    if wanted != "auto":
+        if not bake.image_present(wanted):
+            _pull(wanted)
+        return wanted
+    alpine = section("workload")["alpine"]
+    for reference in (bake.base_reference(), alpine):
+        if bake.image_present(reference):
+            return reference
+    if host.registry_reachable():
+        with report.step(f"pull {alpine}"):
+            _pull(alpine)
+        return alpine
+    return bake.bake_base()
+
+
+def _pull(reference: str) -> None:
+    try:
+        tools.run("docker", "pull", "--quiet", reference, timeout_s=900)
+    except ToolFailed as exc:
+        raise BuildFailed(
+            f"image {reference} cannot be pulled",
+            evidence=exc.evidence,
+            why="the registry does not answer or does not have it",
+            hint="invoke dev-doctor; or bring images along: invoke bake.load FILE",
+        ) from exc
+
+
+def _documents(config: Config, references: Mapping[str, str]) -> list[dict[str, object]]:
+    folders: list[Path] = [config.core] if config.core else []
+    folders += [w.manifests for w in config.workloads.values()]
+    return manifests.render(config, list(dict.fromkeys(folders)), references)
+
+
+def _settle(config: Config, workload: Workload, image: str) -> Deployed:
+    rollout_s = rollout.wait(config, workload)
+    return Deployed(workload.name, workload.url, image, rollout_s, _answers(workload))
+
+
+def _answers(workload: Workload) -> float:
+    """Wait for the URL itself: kube-proxy lags behind readiness by a second or two."""
+    if not workload.url:
+        return 0.0
+    with report.step(f"{workload.name} answers") as step:
+        step.note(workload.url)
+        return verify.wait_answers(workload.url + workload.health, workload.ready_s)
+
+
+def _named(config: Config, name: str) -> list[Workload]:
+    if name and name not in config.workloads:
+        raise ConfigError(
+            f"there is no workload {name}", hint=f"one of: {', '.join(config.workloads)}"
+        )
+    return [w for w in config.workloads.values() if name in ("", w.name)]
+
+
+@contextmanager
+def _changing(config: Config) -> Iterator[None]:
+    """Hold the environment: two commands that change it would undo each other's work."""
+    with state.lock(cluster.environment(config).lock_file, f"environment {config.name}"):
+        yield
+
+
+def _require_ports(config: Config, *, recreate: bool) -> None:
+    if recreate and cluster.inspect(cluster.environment(config)) is not None:
+        return  # the ports are taken by the node that is about to go
+    taken = host.ports_taken(config.cluster.host_ports())
+    if taken:
+        lines = [f"127.0.0.1:{p.port} ({p.name}) is taken by {p.by}" for p in taken]
+        raise KindloopError(
+            "ports that the cluster needs are taken",
+            evidence=lines,
+            why="another program or environment listens there; kind can add no port later",
+            hint="end it, or move this environment: KINDLOOP_PORT_OFFSET=100 invoke dev-up, "
+            "or leave one out in kindloop.yaml: cluster.ports.<name>: off",
+        )
+
+
+def _bake_failed(done: process.Completed) -> KindloopError:
+    lines = [line for line in done.tail if line.strip()]
+    start = next((i for i, line in enumerate(lines) if line.startswith("error:")), len(lines))
+    return BuildFailed(
+        "the node image could not be baked",
+        evidence=lines[start:][-14:] or lines[-5:],
+        hint="invoke bake.node (goes on where it stopped)",
+    )
+
+
+def _farewell(config: Config, deployed: list[Deployed]) -> None:
+    env = cluster.environment(config)
+    for one in deployed:
+        report.output(f"{one.workload}: {one.url}")
+    report.output(f"export KUBECONFIG={env.kubeconfig}")
+    report.output("next: edit a controller, then: invoke dev-rebuild")
+

@@ -1,0 +1,226 @@
+"""Manifests: rendered by kustomize, applied server-side, pruned by a recorded inventory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kindloop import cluster, report, state, tools
+from kindloop.config import Config
+from kindloop.errors import ConfigError, KindloopError, RolloutFailed, ToolFailed
+from kindloop.images import LABEL
+
+__all__ = ["INVENTORY", "Applied", "Ref", "apply", "diff", "overlay", "refs", "render", "stale_refs"]
+
+FIELD_MANAGER = "kindloop"
+INVENTORY = "kindloop-inventory"
+"""ConfigMap in the environment's namespace that lists what was applied."""
+
+
+@dataclass(frozen=True, order=True)
+class Ref:
+    """An object by its type (kind.group), namespace (empty for cluster scope) and name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What an apply did: lines of kubectl, and the objects that were pruned."""
+
+    changed: tuple[str, ...]
+    pruned: tuple[Ref, ...]
+
+
+def overlay(
+    folders: Sequence[str], *, namespace: str, images: Mapping[str, str], label: str
+) -> dict[str, Any]:
+    """The kustomization that turns plain manifests into those of an environment. Pure.
+
+    `folders` are relative to where the overlay lies; `images` is full reference by the name that
+    the manifests use.
+    """
+    replaced = []
+    for name, reference in sorted(images.items()):
+        repository, _, tag = reference.rpartition(":")
+        replaced.append({"name": name, "newName": repository, "newTag": tag})
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": namespace,
+        "resources": list(folders),
+        "images": replaced,
+        "labels": [
+            {"pairs": {LABEL: label}, "includeSelectors": False, "includeTemplates": True}
+        ],
+    }
+
+
+def render(config: Config, folders: Sequence[Path], images: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The objects of `folders` as they are applied to this environment.
+
+    Raises ConfigError for what is not YAML or no Kubernetes object.
+    """
+    work = config.local / "render"
+    shutil.rmtree(work, ignore_errors=True)
+    bases = [_base(folder, work / f"base-{index}") for index, folder in enumerate(folders)]
+    relative = [os.path.relpath(base, work) for base in bases]
+    document = overlay(relative, namespace=config.name, images=images, label=config.name)
+    work.mkdir(parents=True, exist_ok=True)
+    state.write_atomic(work / "kustomization.yaml", yaml.safe_dump(document, sort_keys=False))
+    try:
+        result = tools.run(
+            "kubectl", "kustomize", "--load-restrictor=LoadRestrictionsNone", work, timeout_s=30
+        )
+    except ToolFailed as exc:
+        raise _render_failed(folders, exc) from exc
+    documents = [d for d in yaml.safe_load_all(result.stdout) if d]
+    return documents
+
+
+def refs(documents: Iterable[Mapping[str, Any]], namespace: str) -> list[Ref]:
+    """The objects by reference, sorted; `namespace` is that of objects that name none."""
+    out = set()
+    for document in documents:
+        group = document["apiVersion"].rpartition("/")[0]
+        kind = document["kind"] + (f".{group}" if group else "")
+        metadata = document["metadata"]
+        home = "" if document["kind"] == "Namespace" else metadata.get("namespace", "")
+        out.add(Ref(kind, home, metadata["name"]))
+    return sorted(out)
+
+
+def stale_refs(recorded: Iterable[Ref], wanted: Iterable[Ref]) -> list[Ref]:
+    """What was applied before and is no longer wanted; a namespace is never among it. Pure."""
+    return [r for r in sorted(set(recorded) - set(wanted)) if r.kind != "Namespace"]
+
+
+def apply(config: Config, documents: Sequence[Mapping[str, Any]]) -> Applied:
+    """Apply server-side, then delete what the inventory has and `documents` no longer have.
+
+    Raises RolloutFailed with the API server's own words when it refuses an object.
+    """
+    wanted = refs(documents, config.name)
+    namespaces = [d for d in documents if d["kind"] == "Namespace"]
+    rest = [d for d in documents if d["kind"] != "Namespace"]
+    inventory = _inventory_object(config, wanted)
+    recorded = _recorded(config)
+    lines = _apply(config, namespaces) if recorded is None else []
+    lines += _apply(config, [*(namespaces if recorded is not None else ()), *rest, inventory])
+    pruned = stale_refs(recorded or (), wanted)
+    for ref in pruned:
+        _delete(config, ref)
+    changed = [line for line in lines if INVENTORY not in line]
+    return Applied(tuple(changed), tuple(pruned))
+
+
+def diff(config: Config, documents: Sequence[Mapping[str, Any]]) -> str:
+    """What an apply would change, as a unified diff; empty when nothing."""
+    result = cluster.kubectl(
+        config, "diff", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}",
+        "--filename=-", stdin=_stream(documents), check=False,
+    )  # fmt: skip
+    if result.exit_code > 1:
+        raise _refused(result.stderr)
+    return result.stdout
+
+
+def _base(folder: Path, generated: Path) -> Path:
+    """The folder itself when kustomize can use it, else a kustomization that lists its files."""
+    if (folder / "kustomization.yaml").exists() or (folder / "kustomization.yml").exists():
+        return folder
+    files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    if not files:
+        raise ConfigError(f"{folder} holds no manifests", hint="correct its path in kindloop.yaml")
+    generated.mkdir(parents=True, exist_ok=True)
+    document = {"resources": [os.path.relpath(f, generated) for f in files]}
+    state.write_atomic(generated / "kustomization.yaml", yaml.safe_dump(document))
+    return generated
+
+
+def _apply(config: Config, documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not documents:
+        return []
+    result = cluster.kubectl(
+        config, "apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}",
+        "--filename=-", stdin=_stream(documents), check=False,
+    )  # fmt: skip
+    if not result.ok:
+        raise _refused(result.stderr)
+    return result.stdout.splitlines()
+
+
+def _stream(documents: Iterable[Mapping[str, Any]]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
+
+
+def _inventory_object(config: Config, wanted: Sequence[Ref]) -> dict[str, Any]:
+    lines = "\n".join(f"{r.kind} {r.namespace or '-'} {r.name}" for r in wanted)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": INVENTORY,
+            "namespace": config.name,
+            "labels": {LABEL: config.name},
+        },
+        "data": {"objects": lines},
+    }
+
+
+def _recorded(config: Config) -> list[Ref] | None:
+    """The inventory, or None when nothing was ever applied here."""
+    found = cluster.kubectl(
+        config, "get", "configmap", INVENTORY, "--output=jsonpath={.data.objects}",
+        "--ignore-not-found", check=False, quiet=True,
+    )  # fmt: skip
+    if not found.ok or not found.stdout.strip():
+        return None
+    rows = [line.split() for line in found.stdout.splitlines()]
+    return [Ref(kind, "" if home == "-" else home, name) for kind, home, name in rows]
+
+
+def _delete(config: Config, ref: Ref) -> None:
+    """Delete an object of ours; one that lost our label is somebody's and stays."""
+    home = [f"--namespace={ref.namespace}"] if ref.namespace else []
+    result = cluster.kubectl(
+        config, "get", ref.kind, ref.name, *home, "--ignore-not-found",
+        f"--output=jsonpath={{.metadata.labels.{LABEL.replace('.', chr(92) + '.')}}}",
+        check=False,
+    )  # fmt: skip
+    if result.stdout.strip() != config.name:
+        return
+    cluster.kubectl(config, "delete", ref.kind, ref.name, *home, "--wait=false")
+    report.line(f"pruned {ref}: no longer in the manifests")
+
+
+def _refused(stderr: str) -> KindloopError:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return RolloutFailed(
+        "the API server refused a manifest",
+        evidence=lines[-12:],
+        why="a field or kind in it is unknown, invalid or not allowed",
+        hint="correct it, then: invoke k8s.diff",
+    )
+
+
+def _render_failed(folders: Sequence[Path], exc: ToolFailed) -> KindloopError:
+    shown = ", ".join(f.name for f in folders)
+    return ConfigError(
+        f"the manifests in {shown} cannot be read",
+        evidence=exc.evidence,
+        why="a file is not YAML, is no Kubernetes object, or is listed but missing",
+        hint=f"kubectl kustomize {folders[-1]}",
+    )

@@ -1,0 +1,159 @@
+"""Wait until a workload is rolled out; when it cannot be, say why at once.
+
+It watches (`kubectl get --watch`), so there is no interval to wait out, and stops at the first
+sign that time alone will not mend.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from kindloop import cluster, process, report
+from kindloop.config import Config, Workload
+from kindloop.errors import KindloopError, RolloutFailed
+from kindloop.pods import Trouble, complete, current_pods, last_probe_failure, summary, trouble
+
+__all__ = ["logs_tail", "objects", "restart", "wait"]
+
+LOG_LINES = 20
+Object = Mapping[str, Any]
+
+
+def objects(config: Config, kind: str, *selectors: str) -> list[Object]:
+    """Objects of `kind` in the environment's namespace as JSON documents."""
+    found = cluster.kubectl(config, "get", kind, "--output=json", *selectors, quiet=True)
+    return list(json.loads(found.stdout)["items"])
+
+
+def wait(config: Config, workload: Workload) -> float:
+    """Wait until the Deployment is complete; returns seconds. Raises RolloutFailed."""
+    started_s = time.monotonic()
+    with report.step(f"rollout {workload.name}") as step, ExitStack() as stack:
+        changes: queue.Queue[tuple[str, Object]] = queue.Queue()
+        for kind in ("deployments", "pods"):
+            stack.enter_context(_watch(config, kind, changes))
+        seen = _follow(config, workload, changes, started_s + workload.ready_s)
+        step.note(summary(seen))
+    return time.monotonic() - started_s
+
+
+def restart(config: Config, workload: Workload) -> None:
+    """Replace the pods with the same image, as `kubectl rollout restart` does, and wait."""
+    cluster.kubectl(config, "rollout", "restart", f"deployment/{workload.name}")
+    wait(config, workload)
+
+
+def logs_tail(config: Config, pod: str, *, previous: bool = False) -> list[str]:
+    """The last lines that a pod wrote."""
+    flags = ["--previous"] if previous else []
+    found = cluster.kubectl(
+        config, "logs", pod, f"--tail={LOG_LINES}", *flags, check=False, quiet=True
+    )
+    return found.stdout.splitlines()
+
+
+def _follow(
+    config: Config,
+    workload: Workload,
+    changes: queue.Queue[tuple[str, Object]],
+    deadline_s: float,
+) -> list[Object]:
+    """Consume changes until the rollout is complete; returns its pods."""
+    deployment: Object | None = None
+    pods: dict[str, Object] = {}
+    while True:
+        try:
+            kind, change = changes.get(timeout=max(deadline_s - time.monotonic(), 0.01))
+        except queue.Empty:
+            raise _late(config, workload, deployment, pods) from None
+        found = change["object"]
+        name = found["metadata"]["name"]
+        if kind == "deployments" and name == workload.name:
+            deployment = None if change["type"] == "DELETED" else found
+        elif kind == "pods" and change["type"] == "DELETED":
+            pods.pop(name, None)
+        elif kind == "pods":
+            pods[name] = found
+        if deployment is None:
+            continue
+        ours = current_pods(deployment, pods.values())
+        if complete(deployment):
+            return ours
+        problem = trouble(ours)
+        if problem is not None:
+            raise _failed(config, workload, ours)
+
+
+def _watch(
+    config: Config, kind: str, changes: queue.Queue[tuple[str, Object]]
+) -> process.Child:
+    env = cluster.environment(config)
+    return process.Child(
+        ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}", "get", kind,
+         "--watch", "--output-watch-events", "--output=json"],
+        on_line=_documents(lambda document: changes.put((kind, document))),
+    )  # fmt: skip
+
+
+def _documents(found: Callable[[Object], None]) -> process.OnLine:
+    """Cut kubectl's stream into JSON documents: one a line, or indented, by its version."""
+    lines: list[str] = []
+
+    def take(text: str, stream: str) -> None:
+        if stream != "out":
+            return
+        lines.append(text)
+        if text == "}" or (len(lines) == 1 and text.startswith('{"')):
+            found(json.loads("\n".join(lines)))
+            lines.clear()
+
+    return take
+
+
+def _failed(config: Config, workload: Workload, pods: list[Object]) -> KindloopError:
+    problem = trouble(pods, _events(config))
+    if problem is None:  # it mended itself between two looks: the deadline decides
+        problem = Trouble(f"{workload.name} is not ready", "", "invoke dev-logs")
+    lines = logs_tail(config, problem.pod, previous=problem.previous) if problem.pod else []
+    if problem.pod and not lines:
+        lines = logs_tail(config, problem.pod)
+    return RolloutFailed(
+        f"{workload.name}: {problem.message}",
+        evidence=lines,
+        why=problem.why,
+        hint=problem.hint,
+    )
+
+
+def _late(
+    config: Config,
+    workload: Workload,
+    deployment: Object | None,
+    pods: Mapping[str, Object],
+) -> KindloopError:
+    if deployment is None:
+        return RolloutFailed(
+            f"there is no Deployment {workload.name} after {workload.ready_s} s",
+            why=f"the manifests in {workload.manifests.name} name their Deployment differently",
+            hint=f"name it {workload.name}, or rename the workload in kindloop.yaml",
+        )
+    ours = current_pods(deployment, pods.values())
+    events = _events(config)
+    probes = [last_probe_failure(p["metadata"]["name"], events) for p in ours]
+    got = next((p for p in probes if p), "")
+    lines = logs_tail(config, ours[0]["metadata"]["name"]) if ours else []
+    return RolloutFailed(
+        f"{workload.name} is not ready after {workload.ready_s} s: {got or summary(ours)}",
+        evidence=lines,
+        why="the service does not answer its health path as the probe expects",
+        hint=f"invoke dev-logs; invoke k8s.kubectl -- describe deployment {workload.name}",
+    )
+
+
+def _events(config: Config) -> list[Object]:
+    return objects(config, "events", "--sort-by=.lastTimestamp")

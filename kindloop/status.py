@@ -1,0 +1,175 @@
+"""What runs, what is stale, what answers: gathered by asking, grouped by label, never guessed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from kindloop import cluster, host, rollout, stages, verify
+from kindloop.config import Config, Workload
+from kindloop.errors import KindloopError
+from kindloop.pods import complete, summary
+
+__all__ = ["Line", "Status", "exit_code", "gather", "table"]
+
+SCHEMA = 1
+State = Literal["ok", "stale", "bad", "unknown"]
+LABELS = ("build", "app", "observability", "tools")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: what it is, how it is, and the detail that tells why."""
+
+    label: str
+    kind: str
+    name: str
+    state: State
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The environment at one moment. `memory_mb` is the working set by pod, in MiB."""
+
+    environment: str
+    lines: tuple[Line, ...]
+    kubeconfig: str | None = None
+    memory_mb: Mapping[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of `--json`: {schema, environment, healthy, exit_code, lines, …}."""
+        return {
+            "schema": SCHEMA,
+            "environment": self.environment,
+            "exit_code": exit_code(self.lines),
+            "healthy": exit_code(self.lines) == 0,
+            "kubeconfig": self.kubeconfig,
+            "memory_mb": dict(self.memory_mb),
+            "lines": [asdict(line) for line in self.lines],
+        }
+
+
+def exit_code(lines: Iterable[Line]) -> int:
+    """0 when all is well, 1 unhealthy, 3 cannot tell. A stale stage alone is not unhealthy. Pure."""
+    states = {line.state for line in lines}
+    if "bad" in states:
+        return 1
+    return 3 if "unknown" in states else 0
+
+
+def gather(config: Config) -> Status:
+    """Ask engine, cluster, stages and URLs. Raises ToolMissing when the engine is away."""
+    engine = host.require_engine()
+    facts = cluster.status(config)
+    lines = [_cluster_line(facts)]
+    lines += _stage_lines(config, engine.platform)
+    memory: dict[str, int] = {}
+    if facts["healthy"]:
+        for workload in config.workloads.values():
+            lines += _workload_lines(config, workload)
+        memory = _memory(config)
+    else:
+        lines += [
+            Line(w.label, "workload", w.name, "bad", "no cluster to ask")
+            for w in config.workloads.values()
+        ]
+    return Status(config.name, tuple(lines), facts["kubeconfig"], memory)
+
+
+def table(status: Status) -> str:
+    """The status as text, a group per label. Pure."""
+    out = [f"environment {status.environment}"]
+    marks: Mapping[State, str] = {"ok": "✓", "stale": "~", "bad": "✗", "unknown": "?"}
+    for label in LABELS:
+        rows = [line for line in status.lines if line.label == label]
+        if rows:
+            out.append(f"{label}")
+        out += [f"  {marks[r.state]} {r.kind:<9} {r.name:<18} {r.detail}" for r in rows]
+    if status.memory_mb:
+        total = sum(status.memory_mb.values())
+        top = sorted(status.memory_mb.items(), key=lambda item: -item[1])[:4]
+        out.append(f"memory {total} MiB: " + ", ".join(f"{n} {m}" for n, m in top))
+    if status.kubeconfig:
+        out.append(f"export KUBECONFIG={status.kubeconfig}")
+    return "\n".join(out)
+
+
+def _cluster_line(facts: Mapping[str, Any]) -> Line:
+    state: State = "ok" if facts["healthy"] else "bad"
+    detail = facts["state"] + (f", {facts['image']}" if facts["image"] else "")
+    if facts["state"] == "absent":
+        detail += "; next: invoke dev-up"
+    if facts["state"] == "stopped":
+        detail += "; next: invoke dev-start"
+    return Line("tools", "cluster", facts["name"], state, detail)
+
+
+def _stage_lines(config: Config, platform: str) -> list[Line]:
+    try:
+        decisions = stages.explain(config, engine_platform=platform)
+    except KindloopError as exc:
+        return [Line("build", "stages", "all", "unknown", exc.message)]
+    return [
+        Line(
+            config.stages[d.stage].label,
+            "stage",
+            d.stage,
+            "stale" if d.stale else "ok",
+            d.reason,
+        )
+        for d in decisions
+    ]
+
+
+def _workload_lines(config: Config, workload: Workload) -> list[Line]:
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        answer = pool.submit(_url_line, workload)
+        found = [
+            d
+            for d in rollout.objects(config, "deployments")
+            if d["metadata"]["name"] == workload.name
+        ]
+        if not found:
+            missing = Line(workload.label, "workload", workload.name, "bad", "no Deployment; next: invoke dev-up")
+            return [missing, answer.result()]
+        selector = ",".join(
+            f"{k}={v}" for k, v in found[0]["spec"]["selector"]["matchLabels"].items()
+        )
+        pods = rollout.objects(config, "pods", f"--selector={selector}")
+        state: State = "ok" if complete(found[0]) else "bad"
+        image = found[0]["spec"]["template"]["spec"]["containers"][0]["image"]
+        return [
+            Line(workload.label, "workload", workload.name, state, summary(pods)),
+            Line(workload.label, "image", workload.name, "ok", image),
+            answer.result(),
+        ]
+
+
+def _url_line(workload: Workload) -> Line:
+    url = workload.url + workload.health
+    try:
+        verify.wait_answers(url, 2.0)
+    except KindloopError as exc:
+        return Line(workload.label, "url", workload.name, "bad", exc.message)
+    return Line(workload.label, "url", workload.name, "ok", workload.url)
+
+
+def _memory(config: Config) -> dict[str, int]:
+    """Working set by pod in MiB, from the kubelet's summary; empty when it does not answer."""
+    node = cluster.environment(config).node
+    found = cluster.kubectl(
+        config, "get", f"--raw=/api/v1/nodes/{node}/proxy/stats/summary", check=False, quiet=True
+    )
+    if not found.ok:
+        return {}
+    pods = json.loads(found.stdout).get("pods", [])
+    return {
+        p["podRef"]["name"]: round(p.get("memory", {}).get("workingSetBytes", 0) / 2**20)
+        for p in pods
+    }
+
+

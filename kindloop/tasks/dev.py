@@ -1,0 +1,124 @@
+"""The verbs of a day: set up, bring up, rebuild, look, take down."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from kindloop import flows, host, report, status
+from kindloop.tasks._task import load, show, task
+
+__all__ = ["TASKS"]
+
+
+@task("dev-setup")
+def dev_setup(c: Context, yes: bool = False, verbose: bool = False) -> None:
+    """Prepare this machine: tools, engine, environment."""
+    flows.setup(load(verbose=verbose).root, yes=yes)
+
+
+@task("dev-up")
+def dev_up(
+    c: Context, dry_run: bool = False, recreate: bool = False, verbose: bool = False
+) -> None:
+    """Bring everything up: cluster, stages, image, service.
+
+    Does only what is missing, so a second run changes nothing. --dry-run shows the plan;
+    --recreate deletes the cluster with its data first. Exit codes: 5 build, 6 rollout,
+    7 tool missing, 8 locked, 9 not ours or settings differ.
+    """
+    config = load(verbose=verbose)
+    if dry_run:
+        report.output("\n".join(flows.plan_up(config)))
+    else:
+        flows.up(config, recreate=recreate)
+
+
+@task("dev-rebuild")
+def dev_rebuild(c: Context, clean: bool = False, verbose: bool = False) -> None:
+    """Build what changed and roll it out.
+
+    --clean discards the stages' outputs first.
+    """
+    flows.rebuild(load(verbose=verbose), clean=clean)
+
+
+@task("dev-status")
+def dev_status(c: Context, json: bool = False, verbose: bool = False) -> None:
+    """Show what runs, what is stale, what answers.
+
+    Exit codes: 0 healthy, 1 unhealthy, 3 cannot tell. --json prints a document with `schema`.
+    """
+    found = status.gather(load(verbose=verbose, json=json))
+    if json:
+        report.data(found.as_json())
+    else:
+        report.output(status.table(found))
+    code = status.exit_code(found.lines)
+    if code:
+        raise Exit(code=code)
+
+
+@task("dev-logs", positional=["workload"])
+def dev_logs(c: Context, workload: str = "", follow: bool = False, tail: int = 100) -> None:
+    """Show the workloads' log lines; -f follows."""
+    flows.logs(load(), workload, follow=follow, tail=tail)
+
+
+@task("dev-restart", positional=["workload"])
+def dev_restart(c: Context, workload: str = "", verbose: bool = False) -> None:
+    """Restart the pods and wait until they answer."""
+    flows.restart(load(verbose=verbose), workload)
+
+
+@task("dev-stop")
+def dev_stop(c: Context, verbose: bool = False) -> None:
+    """Stop the node; its state is kept."""
+    flows.stop(load(verbose=verbose))
+
+
+@task("dev-start")
+def dev_start(c: Context, verbose: bool = False) -> None:
+    """Start a stopped node and wait for the service."""
+    flows.start(load(verbose=verbose))
+
+
+@task("dev-down")
+def dev_down(c: Context, all: bool = False, verbose: bool = False) -> None:  # noqa: A002 - flag
+    """Delete cluster and data; caches and images stay.
+
+    --all deletes every environment of this user, whatever its checkout.
+    """
+    if all:
+        show(verbose=verbose)
+        flows.down_all()
+    else:
+        flows.down(load(verbose=verbose))
+
+
+@task("dev-doctor")
+def dev_doctor(c: Context, json: bool = False) -> None:
+    """Show what this machine has and what is missing."""
+    ports = load(json=json).cluster.host_ports()
+    facts = host.inspect(ports)
+    if json:
+        report.data(host.as_json(facts))
+    else:
+        report.output(host.table(facts))
+    code = host.exit_code(facts)
+    if code:
+        raise Exit(code=code)
+
+
+TASKS = (
+    dev_setup,
+    dev_up,
+    dev_rebuild,
+    dev_status,
+    dev_logs,
+    dev_restart,
+    dev_stop,
+    dev_start,
+    dev_down,
+    dev_doctor,
+)

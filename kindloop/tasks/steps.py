@@ -1,0 +1,192 @@
+"""The single steps that the daily verbs are made of: cluster, bake, build, image, k8s, test."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from kindloop import bake, cluster, flows, host, images, report, stages
+from kindloop.config import Config
+from kindloop.errors import ConfigError
+from kindloop.tasks._task import DevTask, load, show, task
+
+__all__ = ["BAKE", "CLUSTER", "IMAGE", "K8S", "TEST", "build_tasks"]
+
+
+@task("ensure")
+def cluster_ensure(c: Context, recreate: bool = False, verbose: bool = False) -> None:
+    """Make the cluster be there and answer."""
+    config = load(verbose=verbose)
+    flows.ensure_cluster(config, platform=host.require_engine().platform, recreate=recreate)
+
+
+@task("status")
+def cluster_status(c: Context, json: bool = False) -> None:
+    """Show the cluster's state; exit 1 unless it answers."""
+    facts = cluster.status(load(json=json))
+    if json:
+        report.data({"schema": 1, **facts})
+    else:
+        report.output("\n".join(f"{key}: {value}" for key, value in facts.items()))
+    if not facts["healthy"]:
+        raise Exit(code=1)
+
+
+@task("delete")
+def cluster_delete(c: Context, verbose: bool = False) -> None:
+    """Delete the cluster and its data."""
+    flows.down(load(verbose=verbose))
+
+
+@task("node")
+def bake_node(c: Context, verbose: bool = False) -> None:
+    """Make the node image from packages; resumes."""
+    show(verbose=verbose)
+    report.output(bake.bake_node())
+
+
+@task("base")
+def bake_base(c: Context, verbose: bool = False) -> None:
+    """Make the workload base image from packages."""
+    show(verbose=verbose)
+    report.output(bake.bake_base())
+
+
+@task("status")
+def bake_status(c: Context) -> None:
+    """Show the parts of the bake and what is left."""
+    show()
+    rows = [
+        f"{'✓' if done else '·'} {part.name:<24} {part.what:<28} {part.estimate_s:>4.0f} s  {part.folder}"
+        for part, done in bake.status()
+    ]
+    report.output("\n".join(rows))
+    report.output(f"left: about {bake.remaining_s():.0f} s")
+
+
+@task("save", positional=["file"])
+def bake_save(c: Context, file: str = "kindloop-images.tar", verbose: bool = False) -> None:
+    """Write the baked images into one archive."""
+    show(verbose=verbose)
+    bake.save(Path(file))
+    report.output(file)
+
+
+@task("load", positional=["file"])
+def bake_load(c: Context, file: str = "kindloop-images.tar", verbose: bool = False) -> None:
+    """Load baked images from an archive of bake.save."""
+    show(verbose=verbose)
+    report.output("\n".join(bake.load(Path(file))))
+
+
+@task("build", default=True)
+def image_build(c: Context, verbose: bool = False) -> None:
+    """Build the workloads' images from the newest artifacts."""
+    config = load(verbose=verbose)
+    for plan in flows.workload_images(config, host.require_engine().platform).values():
+        built = images.build(config, plan)
+        report.output(f"{plan.reference} {'built' if built else 'was there'}")
+
+
+@task("load")
+def image_load(c: Context, verbose: bool = False) -> None:
+    """Load the workloads' images into the node."""
+    config = load(verbose=verbose)
+    cluster.require(config)
+    for plan in flows.workload_images(config, host.require_engine().platform).values():
+        loaded = images.load(config, plan)
+        report.output(f"{plan.reference} {'loaded' if loaded else 'was there'}")
+
+
+@task("prune")
+def image_prune(c: Context, verbose: bool = False) -> None:
+    """Remove our images beyond the newest two."""
+    config = load(verbose=verbose)
+    cluster.require(config)
+    for plan in flows.workload_images(config, host.require_engine().platform).values():
+        for reference in images.prune(config, plan):
+            report.output(f"removed {reference}")
+
+
+@task("diff")
+def k8s_diff(c: Context, verbose: bool = False) -> None:
+    """Show what an apply would change."""
+    report.output(flows.diff(load(verbose=verbose)) or "no difference")
+
+
+@task("apply")
+def k8s_apply(c: Context, verbose: bool = False) -> None:
+    """Apply the manifests and wait for the rollout."""
+    config = load(verbose=verbose)
+    cluster.require(config)
+    flows.deploy(config, host.require_engine().platform)
+
+
+@task("kubectl")
+def k8s_kubectl(c: Context) -> None:
+    """Run kubectl on this environment: k8s.kubectl -- ARGS."""
+    config = load()
+    words = shlex.split(c.remainder)
+    if not words:
+        raise ConfigError("no arguments", hint="invoke k8s.kubectl -- get pods")
+    raise Exit(code=flows.kubectl(config, words))
+
+
+@task("curl")
+def test_curl(c: Context, only: str = "", json: bool = False, verbose: bool = False) -> None:
+    """Call every operation of the service with curl.
+
+    --only takes an operationId. Exit 1 names what failed, with the curl command to copy.
+    """
+    flows.smoke(load(verbose=verbose, json=json), only=only or None)
+
+
+CLUSTER = (cluster_ensure, cluster_status, cluster_delete)
+BAKE = (bake_node, bake_base, bake_status, bake_save, bake_load)
+IMAGE = (image_build, image_load, image_prune)
+K8S = (k8s_diff, k8s_apply, k8s_kubectl)
+TEST = (test_curl,)
+
+
+def build_tasks(config: Config | None) -> list[DevTask[..., Any]]:
+    """`build` for all stages, and one task for each stage that kindloop.yaml names."""
+    return [_build_all(), *(_build_one(name) for name in (config.stages if config else ()))]
+
+
+def _build_all() -> DevTask[..., Any]:
+    @task("all", default=True)
+    def build_all(
+        c: Context, why: bool = False, force: bool = False, clean: bool = False, verbose: bool = False
+    ) -> None:
+        """Build every stage that is stale; --why tells why."""
+        _build(load(verbose=verbose), None, why=why, force=force, clean=clean)
+
+    return build_all
+
+
+def _build_one(name: str) -> DevTask[..., Any]:
+    def body(
+        c: Context, why: bool = False, force: bool = False, clean: bool = False, verbose: bool = False
+    ) -> None:
+        _build(load(verbose=verbose), [name], why=why, force=force, clean=clean)
+
+    body.__doc__ = f"Build stage {name} and what it needs; --why tells why."
+    return task(name)(body)
+
+
+def _build(
+    config: Config, names: list[str] | None, *, why: bool, force: bool, clean: bool
+) -> None:
+    platform = host.require_engine().platform
+    if why:
+        for decision in stages.explain(config, names, engine_platform=platform):
+            state = "stale" if decision.stale else "fresh"
+            report.output(f"{decision.stage}: {state}, {decision.reason}")
+        return
+    if clean:
+        stages.clean(config, names, engine_platform=platform)
+    stages.build(config, names, engine_platform=platform, force=force)
