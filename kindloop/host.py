@@ -187,7 +187,7 @@ def _engine_of(server: str, can_raise_limits: bool | None, data_root: str) -> En
     facts = json.loads(server)
     version = str(facts["Version"])
     needed = next(spec.needed for spec in specs() if spec.name == "docker")
-    enough = tools.version_of(version) >= tools.version_of(needed) or can_raise_limits
+    enough = tools.version_of(version) >= tools.version_of(needed) or can_raise_limits is not False
     problem: Problem = "" if enough else "too-old"
     return Engine(problem, version, str(facts["Os"]), str(facts["Arch"]), data_root)
 

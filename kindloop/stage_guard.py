@@ -89,9 +89,8 @@ def _in_tree(site: Site, stage: Stage) -> list[str]:
 def _edited(site: Site, stage: Stage) -> list[str]:
     """Tracked output files with uncommitted edits, relative to app.root."""
     words = ("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames")
-    # A deleted file has nothing left to lose.
-    lines = [line for line in _git(site, stage, *words) if line[1] != "D" and line[:2] != "D "]
     top = _work_tree(site.root) or site.root
+    lines = _git(site, stage, *words)
     return [os.path.relpath(top / line[3:], site.root) for line in lines]
 
 

@@ -56,8 +56,10 @@ plan_apt() {
   local packages="" package
   [ "$OS" = linux ] && have apt-get && have apt-cache || return 1
   if [ "$1" = docker ]; then
-    case "$ENGINE" in no-permission | elsewhere) return 1 ;; esac
-    if dockerd_does; then return 1; fi
+    case "$ENGINE" in
+      no-permission | elsewhere) return 1 ;;
+      not-running | old) if dockerd_does; then return 1; fi ;; # another installation would not help
+    esac
   fi
   for package in $(tool "$1" apt); do
     if candidate_does "$1" "$package"; then packages="$package"; break; fi

@@ -183,6 +183,10 @@ def test_a_stage_reads_what_the_stage_before_it_made(project: Project) -> None:
     project.build()
     assert "one" in project.log("next")
     assert set(project.why().values()) == {"up to date"}
+    project.write("input.txt", "two")
+    project.build()
+    assert "two" in project.log("next")
+    assert set(project.why().values()) == {"up to date"}, "recorded as it was when it was read"
 
 
 def test_a_stage_that_writes_below_its_input_is_not_stale_afterwards(project: Project) -> None:

@@ -260,6 +260,8 @@ def test_a_stage_may_override_the_profile_but_not_lose_the_static_flags(
     settings = site.settings(Stage("a", "cargo build", env=env))
     assert settings["CARGO_PROFILE_RELEASE_LTO"] == "thin"
     assert settings["RUSTFLAGS"] == "-g -C target-feature=+crt-static"
+    here = site.settings(Stage("a", "cargo run", env=env, platform="host"))
+    assert here["RUSTFLAGS"] == "-g"
     assert settings["SPEC"] == f"{site.root}/openapi.yaml"
 
 

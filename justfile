@@ -1,0 +1,157 @@
+# One-line wrappers of the Invoke tasks, for hands that know just. `just` lists them.
+set positional-arguments
+
+export PATH := justfile_directory() / ".venv/bin:" + env_var("PATH")
+
+_default:
+    @just --list
+
+# Prepare this machine
+[group('loop')]
+dev-setup *args:
+    @scripts/dev-setup.sh "$@"
+
+# Bring everything up: cluster, stages, image, service
+[group('loop')]
+dev-up *args:
+    @invoke dev-up "$@"
+
+# Build what changed and roll it out
+[group('loop')]
+dev-rebuild *args:
+    @invoke dev-rebuild "$@"
+
+# Show what runs, what is stale, what answers
+[group('loop')]
+dev-status *args:
+    @invoke dev-status "$@"
+
+# Show the workloads' log lines
+[group('loop')]
+dev-logs *args:
+    @invoke dev-logs "$@"
+
+# Restart the pods and wait until they answer
+[group('loop')]
+dev-restart *args:
+    @invoke dev-restart "$@"
+
+# Stop the node; its state is kept
+[group('loop')]
+dev-stop *args:
+    @invoke dev-stop "$@"
+
+# Start a stopped node and wait for the service
+[group('loop')]
+dev-start *args:
+    @invoke dev-start "$@"
+
+# Delete cluster and data; caches and images stay
+[group('loop')]
+dev-down *args:
+    @invoke dev-down "$@"
+
+# Show what this machine has and what is missing
+[group('loop')]
+dev-doctor *args:
+    @invoke dev-doctor "$@"
+
+# Make the node image from packages; resumes
+[group('bake')]
+bake-node *args:
+    @invoke bake.node "$@"
+
+# Make the workload base image from packages
+[group('bake')]
+bake-base *args:
+    @invoke bake.base "$@"
+
+# Show the parts of the bake and what is left
+[group('bake')]
+bake-status *args:
+    @invoke bake.status "$@"
+
+# Write the baked images into one archive
+[group('bake')]
+bake-save *args:
+    @invoke bake.save "$@"
+
+# Load baked images from an archive
+[group('bake')]
+bake-load *args:
+    @invoke bake.load "$@"
+
+# Build every stage that is stale
+[group('build')]
+build *args:
+    @invoke build "$@"
+
+# Build the router library
+[group('build')]
+build-router *args:
+    @invoke build.router "$@"
+
+# Generate the pet store from openapi.yaml
+[group('build')]
+build-generate *args:
+    @invoke build.generate "$@"
+
+# Build the pet store
+[group('build')]
+build-petstore *args:
+    @invoke build.petstore "$@"
+
+# Make the cluster be there and answer
+[group('steps')]
+cluster-ensure *args:
+    @invoke cluster.ensure "$@"
+
+# Show the cluster's state
+[group('steps')]
+cluster-status *args:
+    @invoke cluster.status "$@"
+
+# Delete the cluster and its data
+[group('steps')]
+cluster-delete *args:
+    @invoke cluster.delete "$@"
+
+# Build the workloads' images
+[group('steps')]
+image-build *args:
+    @invoke image.build "$@"
+
+# Load the workloads' images into the node
+[group('steps')]
+image-load *args:
+    @invoke image.load "$@"
+
+# Remove our images beyond the newest two
+[group('steps')]
+image-prune *args:
+    @invoke image.prune "$@"
+
+# Show what an apply would change
+[group('steps')]
+k8s-diff *args:
+    @invoke k8s.diff "$@"
+
+# Apply the manifests and wait for the rollout
+[group('steps')]
+k8s-apply *args:
+    @invoke k8s.apply "$@"
+
+# Run kubectl on this environment
+[group('steps')]
+k8s-kubectl *args:
+    @invoke k8s.kubectl -- "$@"
+
+# Call every operation of the service with curl
+[group('test')]
+test-curl *args:
+    @invoke test.curl "$@"
+
+# Run the proofs of this repository
+[group('test')]
+nox *args:
+    @nox "$@"

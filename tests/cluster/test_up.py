@@ -1,0 +1,74 @@
+"""The happy path on a real cluster: up, up again, rebuild, heal, smoke."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from conftest import Loop
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path} has {text.count(old)} times {old!r}"
+    path.write_text(text.replace(old, new))
+
+
+def test_up_ends_with_urls_and_next_command(first_up: tuple[Loop, str]) -> None:
+    loop, said = first_up
+    assert f"petstore: {loop.url}" in said
+    assert f"export KUBECONFIG={loop.home / 'kubeconfig'}" in said
+    assert "next: " in said
+    assert json.loads(loop.curl("/health"))
+
+
+def test_second_up_changes_nothing(up: Loop) -> None:
+    before = up.pods()
+    up.ok("dev-up")
+    assert up.pods() == before
+
+
+def test_rebuild_serves_an_edited_source(up: Loop) -> None:
+    edit(up.root / "examples/petstore/pet_store/src/app.rs", '"Greta"', '"Proof-of-rebuild"')
+    up.ok("dev-rebuild")
+    assert "Proof-of-rebuild" in up.curl("/pets", "-H", "X-API-Key: test123")
+
+
+def test_smoke_passes_with_a_dead_proxy(up: Loop) -> None:
+    dead = {k: "http://127.0.0.1:9" for k in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY")}
+    up.ok("dev-up", env=dead)
+    said = up.ok("test.curl", env=dead)
+    assert "0 failed" in said
+
+
+def test_status_is_healthy_and_says_so_in_json(up: Loop) -> None:
+    document = json.loads(up.ok("dev-status", "--json"))
+    assert document["schema"] == 1
+    assert document["healthy"] is True
+    assert {line["label"] for line in document["lines"]} >= {"build", "app", "tools"}
+
+
+def test_foreign_kubeconfig_is_never_read_or_written(up: Loop, tmp_path: Path) -> None:
+    foreign = tmp_path / "config"
+    foreign.write_text("apiVersion: v1\nkind: Config\ncurrent-context: production\n")
+    before = foreign.read_bytes()
+    up.ok("dev-up", env={"KUBECONFIG": str(foreign)})
+    assert foreign.read_bytes() == before
+
+
+def test_objects_are_labelled_ours(up: Loop) -> None:
+    found = up.kubectl("get", "deployment,service,configmap", "-l", f"kindloop.environment={up.name}", "-o", "name")
+    assert {"deployment.apps/petstore", "service/petstore", "configmap/petstore"} <= set(found.split())
+
+
+def test_image_is_small_and_runs_as_nobody(up: Loop) -> None:
+    pod = json.loads(up.kubectl("get", "pods", "-l", "app.kubernetes.io/name=petstore", "-o", "json"))["items"][0]
+    image = pod["spec"]["containers"][0]["image"]
+    done = subprocess.run(
+        ["docker", "image", "inspect", "--format", "{{.Config.User}} {{.Size}}", image],
+        capture_output=True, text=True, check=True,
+    )
+    user, size = done.stdout.split()
+    assert user == "65532:65532"
+    assert int(size) < 60_000_000
