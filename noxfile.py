@@ -10,6 +10,7 @@ and a machine without network can run it again.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import nox
 
@@ -18,7 +19,7 @@ nox.options.default_venv_backend = "none"
 nox.options.error_on_missing_interpreters = True
 
 # nox gives a child 0.3 s after Ctrl-C; a cluster that is half made needs longer to be left well.
-PATIENT = {"interrupt_timeout": 90, "terminate_timeout": 30}
+PATIENT: dict[str, Any] = {"interrupt_timeout": 90, "terminate_timeout": 30}
 LOOP = {
     "CARGO_PROFILE_RELEASE_LTO": "off",
     "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "64",

@@ -1,4 +1,4 @@
-"""kindloop: a local Kubernetes development loop for Rust services, as Invoke tasks and Nox sessions."""
+"""A local Kubernetes development loop for Rust services, as Invoke tasks and Nox sessions."""
 
 from __future__ import annotations
 

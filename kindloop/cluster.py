@@ -51,103 +51,9 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Environment:
-    """Where an environment keeps its things."""
-
-    name: str
-
-    @property
-    def home(self) -> Path:
-        """Its folder in the state directory."""
-        return state.state_home() / self.name
-
-    @property
-    def kubeconfig(self) -> Path:
-        """Its private kubeconfig (0600)."""
-        return self.home / "kubeconfig"
-
-    @property
-    def swap(self) -> Path:
-        """The folder mounted into the node."""
-        return self.home / "swap"
-
-    @property
-    def node(self) -> str:
-        """Name of the node container, as kind gives it."""
-        return f"{self.name}-control-plane"
-
-    @property
-    def owner_file(self) -> Path:
-        """The owner record."""
-        return self.home / "owner.json"
-
-    @property
-    def lock_file(self) -> Path:
-        """Held by every command that changes the environment."""
-        return state.state_home() / f"{self.name}.lock"
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The owner record: who made the environment, and with what."""
-
-    name: str
-    checkout: str
-    status: Literal["creating", "ready"]
-    ca_sha256: str = ""
-    created_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Node:
-    """The node container as the engine has it. `ports` is host port by container port."""
-
-    running: bool
-    image: str
-    ports: Mapping[int, int]
-    swap: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What `judge` found: what to do, or why it is not ours or not the same."""
-
-    action: Literal["none", "create", "start", "redo", "foreign", "differs"]
-    differences: tuple[str, ...] = ()
-    owner: Owner | None = field(default=None)
-
-
 def environment(config: Config) -> Environment:
     """The environment that the configuration names."""
     return Environment(config.name)
-
-
-def judge(
-    node: Node | None,
-    owner: Owner | None,
-    *,
-    checkout: str,
-    swap: str,
-    ports: Mapping[int, int],
-    node_image: str = "auto",
-) -> Verdict:
-    """What must happen so that the cluster is there and ours. Pure.
-
-    `ports` is host port by container port as configured.
-    """
-    if owner is not None and owner.checkout != checkout:
-        return Verdict("foreign", owner=owner)
-    if node is None:
-        return Verdict("create", owner=owner)
-    if node.swap != swap:
-        return Verdict("foreign", owner=None)
-    if owner is None or owner.status == "creating":
-        return Verdict("redo", owner=owner)
-    differences = _differences(node, ports, node_image)
-    if differences:
-        return Verdict("differs", differences, owner)
-    return Verdict("none" if node.running else "start", owner=owner)
 
 
 def ensure(
@@ -161,10 +67,10 @@ def ensure(
     """
     env = environment(config)
     verdict = _verdict(config, env)
-    if verdict.action == "foreign" and not (recreate and _abandoned(verdict.owner)):
-        raise _foreign(config, env, verdict.owner)
+    if verdict.action == "foreign" and not (recreate and abandoned(verdict.owner)):
+        raise foreign(config, env, verdict.owner)
     if verdict.action == "differs" and not recreate:
-        raise _differs(env, verdict.differences)
+        raise differs(env, verdict.differences)
     if verdict.action == "redo" or (recreate and verdict.action != "create"):
         with report.step(f"remove cluster {env.name}"):
             _remove(env)
@@ -177,7 +83,7 @@ def ensure(
     if verdict.action == "start":
         start(config)
         return "started"
-    require(config)
+    _check_identity(env, verdict.owner)
     return "none"
 
 
@@ -206,9 +112,9 @@ def require(config: Config) -> Environment:
         case "start":
             raise Unhealthy(f"the node of {env.name} is stopped", hint="invoke dev-start")
         case "foreign":
-            raise _foreign(config, env, verdict.owner)
+            raise foreign(config, env, verdict.owner)
         case "differs":
-            raise _differs(env, verdict.differences)
+            raise differs(env, verdict.differences)
         case "none":
             _check_identity(env, verdict.owner)
     return env
@@ -243,7 +149,7 @@ def stop(config: Config) -> None:
     env = environment(config)
     verdict = _verdict(config, env)
     if verdict.action == "foreign":
-        raise _foreign(config, env, verdict.owner)
+        raise foreign(config, env, verdict.owner)
     if verdict.action in ("create", "start"):
         report.line(f"{env.name} is not running")
         return
@@ -254,15 +160,15 @@ def stop(config: Config) -> None:
 def delete(config: Config) -> bool:
     """Delete the cluster and its data; returns whether there was anything. Idempotent."""
     env = environment(config)
-    owner = _owner(env)
+    owner = owner_of(env)
     node = inspect(env)
     if node is None and owner is None:
         shutil.rmtree(env.home, ignore_errors=True)
         return False
-    if owner is not None and owner.checkout != str(config.root) and not _abandoned(owner):
-        raise _foreign(config, env, owner)
+    if owner is not None and owner.checkout != str(config.root) and not abandoned(owner):
+        raise foreign(config, env, owner)
     if node is not None and node.swap != str(env.swap):
-        raise _foreign(config, env, None)
+        raise foreign(config, env, None)
     with report.step(f"delete cluster {env.name}"):
         _remove(env)
     return True
@@ -272,7 +178,7 @@ def environments() -> list[tuple[Environment, Owner | None, Node | None]]:
     """Every environment of this user with its owner record and node."""
     home = state.state_home()
     found = sorted(p.parent for p in home.glob("*/owner.json")) if home.is_dir() else []
-    return [(e, _owner(e), inspect(e)) for e in (Environment(p.name) for p in found)]
+    return [(e, owner_of(e), inspect(e)) for e in (Environment(p.name) for p in found)]
 
 
 def delete_all() -> list[str]:
@@ -315,47 +221,10 @@ _STATES: Mapping[str, str] = {
 }
 
 
-def inspect(env: Environment) -> Node | None:
-    """The node container, or None. Raises what `tools` raises when the engine is away."""
-    found = tools.run("docker", "container", "inspect", env.node, check=False, quiet=True)
-    if not found.ok:
-        if "no such container" in found.stderr.lower():
-            return None
-        raise ToolFailed(
-            found.argv, found.exit_code, stderr=found.stderr, hint="invoke dev-doctor"
-        )
-    document = json.loads(found.stdout)[0]
-    bindings = document["HostConfig"]["PortBindings"] or {}
-    ports = {
-        int(port.partition("/")[0]): int(hosts[0]["HostPort"])
-        for port, hosts in bindings.items()
-        if hosts
-    }
-    mounts = {m["Destination"]: m.get("Source", "") for m in document["Mounts"]}
-    return Node(
-        document["State"]["Running"],
-        document["Config"]["Image"],
-        ports,
-        mounts.get(SWAP_IN_NODE, ""),
-    )
-
-
-def inspect_image(reference: str) -> NodeImage:
-    """What the engine knows of a node image: our labels when it was baked."""
-    found = tools.run("docker", "image", "inspect", reference, quiet=True)
-    labels = json.loads(found.stdout)[0]["Config"].get("Labels") or {}
-    return NodeImage(
-        reference,
-        labels.get("kindloop.recipe", ""),
-        labels.get("kindloop.etcd", ""),
-        labels.get("kindloop.coredns", ""),
-    )
-
-
 def _verdict(config: Config, env: Environment) -> Verdict:
     return judge(
         inspect(env),
-        _owner(env),
+        owner_of(env),
         checkout=str(config.root),
         swap=str(env.swap),
         ports=_wanted_ports(config),
@@ -367,20 +236,6 @@ def _wanted_ports(config: Config) -> dict[int, int]:
     rendered = _render(config, environment(config), NodeImage("any"), restricted=False)
     mappings = rendered["nodes"][0]["extraPortMappings"]
     return {m["containerPort"]: m["hostPort"] for m in mappings}
-
-
-def _differences(node: Node, ports: Mapping[int, int], node_image: str) -> tuple[str, ...]:
-    # kind maps the API server's port by itself: it is no setting of ours.
-    actual = {port: host for port, host in node.ports.items() if port != 6443}
-    out = []
-    for port in sorted({*actual, *ports}):
-        old, new = actual.get(port), ports.get(port)
-        if old != new:
-            name = f"host port of node port {port}"
-            out.append(f"{name}: {old or 'none'} → {new or 'none'}")
-    if node_image not in ("auto", node.image):
-        out.append(f"cluster.node_image: {node.image} → {node_image}")
-    return tuple(out)
 
 
 def _create(config: Config, env: Environment, image: NodeImage) -> None:
@@ -405,7 +260,7 @@ def _create(config: Config, env: Environment, image: NodeImage) -> None:
         env.kubeconfig.chmod(0o600)
         _await_api(config, env)
         step.note(f"{image.reference}")
-    ready = replace(owner, status="ready", ca_sha256=_ca_sha256(env))
+    ready = replace(owner, status="ready", ca_sha256=ca_sha256(env))
     state.write_json(env.owner_file, asdict(ready), 0o600)
 
 
@@ -466,39 +321,18 @@ def _await_api(config: Config, env: Environment) -> None:
 
 def _answers(config: Config) -> bool:
     with contextlib.suppress(KindloopError):
-        return kubectl(
-            config, "get", "--raw=/readyz", check=False, timeout_s=5, quiet=True
-        ).ok
+        return kubectl(config, "get", "--raw=/readyz", check=False, timeout_s=5, quiet=True).ok
     return False
-
-
-def _owner(env: Environment) -> Owner | None:
-    record = state.read_json(env.owner_file)
-    return Owner(**record) if isinstance(record, dict) else None
-
-
-def _ca_sha256(env: Environment) -> str:
-    """Digest of the CA that the private kubeconfig trusts: the identity of the cluster."""
-    try:
-        document = yaml.safe_load(env.kubeconfig.read_text(encoding="utf-8"))
-        data = document["clusters"][0]["cluster"]["certificate-authority-data"]
-    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError):
-        return ""
-    return hashlib.sha256(base64.b64decode(data)).hexdigest()
 
 
 def _check_identity(env: Environment, owner: Owner | None) -> None:
     # TLS does the rest: a server without a certificate of this CA is refused by kubectl.
-    if owner is None or _ca_sha256(env) != owner.ca_sha256:
+    if owner is None or ca_sha256(env) != owner.ca_sha256:
         raise NotOurs(
             f"the kubeconfig of {env.name} is not the one recorded at its creation",
             why=f"{env.kubeconfig} was edited, replaced or removed",
             hint="invoke dev-up --recreate",
         )
-
-
-def _abandoned(owner: Owner | None) -> bool:
-    return owner is not None and not Path(owner.checkout).exists()
 
 
 def _create_failed(env: Environment, log: Path, tail: tuple[str, ...]) -> KindloopError:
@@ -509,32 +343,4 @@ def _create_failed(env: Environment, log: Path, tail: tuple[str, ...]) -> Kindlo
         evidence=(key or lines)[-8:],
         why="a port was taken meanwhile, or the node is short of memory, disk or inotify instances",
         hint=f"invoke dev-doctor; the whole log: {log}",
-    )
-
-
-def _foreign(config: Config, env: Environment, owner: Owner | None) -> KindloopError:
-    if owner is None:
-        return NotOurs(
-            f"there is a kind cluster {env.name} that kindloop did not make",
-            hint=f"take another name and ports: KINDLOOP_NAME={env.name}-2 "
-            "KINDLOOP_PORT_OFFSET=100 invoke dev-up",
-        )
-    gone = _abandoned(owner)
-    return NotOurs(
-        f"environment {env.name} belongs to the checkout {owner.checkout}"
-        + (", which is gone" if gone else ""),
-        why="an environment has one owner: two checkouts would serve each other's code",
-        hint="take it over: invoke dev-up --recreate"
-        if gone
-        else f"a name and ports of its own: KINDLOOP_NAME={config.root.name} "
-        "KINDLOOP_PORT_OFFSET=100 invoke dev-up",
-    )
-
-
-def _differs(env: Environment, differences: tuple[str, ...]) -> KindloopError:
-    return NotOurs(
-        f"cluster {env.name} was created with other settings",
-        evidence=differences,
-        why="kind cannot change port mappings, mounts or the node image of a cluster",
-        hint="invoke dev-up --recreate (deletes its data), or put the settings back",
     )

@@ -129,7 +129,7 @@ class Image:
     artifact: str = ""
     """Stage whose first output is the binary; it lies in the context under its own name."""
     base: str = "auto"
-    """Base image, passed as build argument BASE. `auto`: Alpine by digest, else made from packages."""
+    """Base image, the build argument BASE. `auto`: Alpine by digest, else made from packages."""
     files: tuple[CopiedFiles, ...] = ()
     """Files copied into the context."""
 

@@ -6,6 +6,7 @@ are listed in `EXIT_CODES`; the task layer turns an error into its code and prin
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -149,8 +150,6 @@ class ToolFailed(KindloopError):
         duration_s: float = 0.0,
         hint: str = "",
     ) -> None:
-        import shlex
-
         self.argv = tuple(argv)
         self.tool_exit_code = tool_exit_code
         self.stdout = stdout

@@ -79,7 +79,7 @@ def rebuild(config: Config, *, clean: bool = False) -> list[Deployed]:
 def ensure_cluster(
     config: Config, *, platform: str, recreate: bool = False, build: bool = False
 ) -> None:
-    """Make the cluster be there; with `build`, run the stages meanwhile if an image must be baked."""
+    """Make the cluster be there; with `build`, run the stages too, beside a bake if one is due."""
     host.require_kind()
     if not cluster.needs_image(config, recreate=recreate):
         cluster.ensure(config, None, recreate=recreate)
@@ -88,25 +88,27 @@ def ensure_cluster(
         return
     _require_ports(config, recreate=recreate)
     source = node_image_source(config)
-    with _baking(source) as finish:
+    with baking(source) as finish:
         if build:
             stages.build(config, engine_platform=platform)
         finish()
-    cluster.ensure(config, cluster.inspect_image(_fetched(source)), recreate=recreate)
+    cluster.ensure(config, cluster.inspect_image(fetched(source)), recreate=recreate)
 
 
 def deploy(config: Config, platform: str) -> list[Deployed]:
     """Images, manifests and rollout of every workload; ends when each URL answers from here."""
     plans = workload_images(config, platform)
+    loaded = []
     for plan in plans.values():
         images.build(config, plan)
-        images.load(config, plan)
+        if images.load(config, plan):
+            loaded.append(plan)
     documents = _documents(config, {name: p.reference for name, p in plans.items()})
     with report.step("apply") as step:
         applied = manifests.apply(config, documents)
         step.note(f"{len(applied.changed)} objects")
     deployed = [_settle(config, w, plans[w.name].reference) for w in config.workloads.values()]
-    for plan in plans.values():
+    for plan in loaded:
         images.prune(config, plan)
     return deployed
 
@@ -120,7 +122,7 @@ def workload_images(config: Config, platform: str) -> dict[str, images.ImagePlan
             artifact=stages.artifact(config, workload, engine_platform=platform)
             if workload.image.artifact
             else None,
-            base=_base(workload),
+            base=workload_base(workload),
             platform=platform,
         )
         for workload in config.workloads.values()
@@ -154,9 +156,9 @@ def plan_up(config: Config) -> list[str]:
     for decision in stages.explain(config, engine_platform=engine.platform):
         verb = "run" if decision.stale else "keep"
         lines.append(f"stage {decision.stage}: {verb} ({decision.reason})")
-    for workload in config.workloads.values():
-        lines.append(f"workload {workload.name}: apply {workload.manifests.name}, {workload.url}")
-    return lines
+    return lines + [
+        f"workload {w.name}: apply {w.manifests.name}, {w.url}" for w in config.workloads.values()
+    ]
 
 
 def down(config: Config) -> bool:
@@ -254,83 +256,6 @@ def down_all() -> None:
     report.output(f"deleted: {', '.join(gone) or 'nothing'}")
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where the node image comes from: it is `local`, or will be a `pull` or a `bake`."""
-
-    reference: str
-    how: str
-
-
-def node_image_source(config: Config) -> Source:
-    """Where the node image will come from; asks engine and registry, changes nothing."""
-    wanted = config.cluster.node_image
-    if wanted != "auto":
-        return Source(wanted, "local" if bake.image_present(wanted) else "pull")
-    pulled = section("node")["image"]
-    for reference in (bake.node_image(), pulled):
-        if bake.image_present(reference):
-            return Source(reference, "local")
-    if host.registry_reachable():
-        return Source(pulled, "pull")
-    return Source(bake.node_image(), "bake")
-
-
-@contextmanager
-def _baking(source: Source) -> Iterator[Callable[[], object]]:
-    """Bake beside what the body does; calling the value waits for the bake."""
-    if source.how != "bake":
-        yield nullcontext
-        return
-    host.require_disk(state.cache_home(), bake.DISK_GB, "a bake of the node image")
-    report.line(bake.explain(bake.remaining_s()))
-    with bake.bake_child("node") as child:
-
-        def finish() -> None:
-            done = child.wait()
-            if not done.ok:
-                raise _bake_failed(done)
-
-        yield finish
-
-
-def _fetched(source: Source) -> str:
-    if source.how == "pull":
-        with report.step(f"pull {source.reference}"):
-            _pull(source.reference)
-    return source.reference
-
-
-def _base(workload: Workload) -> str:
-    """Reference of the base image, by digest, present in the engine."""
-    wanted = workload.image.base
-    if wanted != "auto":
-        if not bake.image_present(wanted):
-            _pull(wanted)
-        return wanted
-    alpine = section("workload")["alpine"]
-    for reference in (bake.base_reference(), alpine):
-        if bake.image_present(reference):
-            return reference
-    if host.registry_reachable():
-        with report.step(f"pull {alpine}"):
-            _pull(alpine)
-        return alpine
-    return bake.bake_base()
-
-
-def _pull(reference: str) -> None:
-    try:
-        tools.run("docker", "pull", "--quiet", reference, timeout_s=900)
-    except ToolFailed as exc:
-        raise BuildFailed(
-            f"image {reference} cannot be pulled",
-            evidence=exc.evidence,
-            why="the registry does not answer or does not have it",
-            hint="invoke dev-doctor; or bring images along: invoke bake.load FILE",
-        ) from exc
-
-
 def _documents(config: Config, references: Mapping[str, str]) -> list[dict[str, object]]:
     folders: list[Path] = [config.core] if config.core else []
     folders += [w.manifests for w in config.workloads.values()]
@@ -381,20 +306,9 @@ def _require_ports(config: Config, *, recreate: bool) -> None:
         )
 
 
-def _bake_failed(done: process.Completed) -> KindloopError:
-    lines = [line for line in done.tail if line.strip()]
-    start = next((i for i, line in enumerate(lines) if line.startswith("error:")), len(lines))
-    return BuildFailed(
-        "the node image could not be baked",
-        evidence=lines[start:][-14:] or lines[-5:],
-        hint="invoke bake.node (goes on where it stopped)",
-    )
-
-
 def _farewell(config: Config, deployed: list[Deployed]) -> None:
     env = cluster.environment(config)
     for one in deployed:
         report.output(f"{one.workload}: {one.url}")
     report.output(f"export KUBECONFIG={env.kubeconfig}")
     report.output("next: edit a controller, then: invoke dev-rebuild")
-

@@ -1,4 +1,4 @@
-"""Images of workloads: what goes in, a tag that is the digest of it, built and loaded when missing."""
+"""Images of workloads: what goes in, a tag that is its digest, built and loaded when missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from kindloop import cluster, process, report, tools
 from kindloop.config import Config, Workload
 from kindloop.errors import BuildFailed, ConfigError
 
-__all__ = ["LABEL", "ImagePlan", "build", "in_engine", "in_node", "load", "plan", "prune", "superfluous"]
+__all__ = [
+    "LABEL",
+    "ImagePlan",
+    "build",
+    "in_engine",
+    "in_node",
+    "load",
+    "plan",
+    "prune",
+    "superfluous",
+]
 
 LABEL = "kindloop.environment"
 """Label on every image and object of ours; its value is the environment's name."""
@@ -61,9 +71,7 @@ def plan(
         *(f"{name} {_mode(path)} {_sha256(path)}" for name, path in sorted(files.items())),
     ]
     digest = hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
-    return ImagePlan(
-        repository(config, workload), digest, base, workload.image.dockerfile, files
-    )
+    return ImagePlan(repository(config, workload), digest, base, workload.image.dockerfile, files)
 
 
 def in_engine(reference: str) -> bool:
@@ -123,7 +131,7 @@ def load(config: Config, image: ImagePlan) -> bool:
 
 
 def superfluous(references: Sequence[str], keep: Sequence[str], kept: int = KEPT) -> list[str]:
-    """Which of `references` (newest first) go: all but the newest `kept` and those in `keep`. Pure."""
+    """Which of `references` (newest first) go: all but `keep` and the newest up to `kept`. Pure."""
     staying = {*keep, *[r for r in references if r not in keep][: max(kept - len(keep), 0)]}
     return [r for r in references if r not in staying]
 
@@ -146,7 +154,7 @@ def prune(config: Config, image: ImagePlan) -> list[str]:
 
 
 def _prune_node(config: Config, repository: str, staying: Sequence[str]) -> None:
-    """containerd keeps an image while any name has its digest: remove all names of it."""
+    """Containerd keeps an image while any name has its digest: remove all names of it."""
     images = in_node(config)
     old = {
         digest

@@ -17,7 +17,17 @@ from kindloop.config import Config
 from kindloop.errors import ConfigError, KindloopError, RolloutFailed, ToolFailed
 from kindloop.images import LABEL
 
-__all__ = ["INVENTORY", "Applied", "Ref", "apply", "diff", "overlay", "refs", "render", "stale_refs"]
+__all__ = [
+    "INVENTORY",
+    "Applied",
+    "Ref",
+    "apply",
+    "diff",
+    "overlay",
+    "refs",
+    "render",
+    "stale_refs",
+]
 
 FIELD_MANAGER = "kindloop"
 INVENTORY = "kindloop-inventory"
@@ -62,13 +72,13 @@ def overlay(
         "namespace": namespace,
         "resources": list(folders),
         "images": replaced,
-        "labels": [
-            {"pairs": {LABEL: label}, "includeSelectors": False, "includeTemplates": True}
-        ],
+        "labels": [{"pairs": {LABEL: label}, "includeSelectors": False, "includeTemplates": True}],
     }
 
 
-def render(config: Config, folders: Sequence[Path], images: Mapping[str, str]) -> list[dict[str, Any]]:
+def render(
+    config: Config, folders: Sequence[Path], images: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """The objects of `folders` as they are applied to this environment.
 
     Raises ConfigError for what is not YAML or no Kubernetes object.
@@ -86,12 +96,11 @@ def render(config: Config, folders: Sequence[Path], images: Mapping[str, str]) -
         )
     except ToolFailed as exc:
         raise _render_failed(folders, exc) from exc
-    documents = [d for d in yaml.safe_load_all(result.stdout) if d]
-    return documents
+    return [d for d in yaml.safe_load_all(result.stdout) if d]
 
 
-def refs(documents: Iterable[Mapping[str, Any]], namespace: str) -> list[Ref]:
-    """The objects by reference, sorted; `namespace` is that of objects that name none."""
+def refs(documents: Iterable[Mapping[str, Any]]) -> list[Ref]:
+    """The objects by reference, sorted. Pure."""
     out = set()
     for document in documents:
         group = document["apiVersion"].rpartition("/")[0]
@@ -112,7 +121,7 @@ def apply(config: Config, documents: Sequence[Mapping[str, Any]]) -> Applied:
 
     Raises RolloutFailed with the API server's own words when it refuses an object.
     """
-    wanted = refs(documents, config.name)
+    wanted = refs(documents)
     namespaces = [d for d in documents if d["kind"] == "Namespace"]
     rest = [d for d in documents if d["kind"] != "Namespace"]
     inventory = _inventory_object(config, wanted)

@@ -11,7 +11,9 @@ __all__ = ["Trouble", "complete", "current_pods", "last_probe_failure", "summary
 IMAGE_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
 )
-CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+CONFIG_REASONS = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+)
 
 Object = Mapping[str, Any]
 
@@ -58,7 +60,7 @@ def trouble(pods: Iterable[Object], events: Sequence[Object] = ()) -> Trouble | 
 
 
 def last_probe_failure(pod: str, events: Iterable[Object]) -> str:
-    """What the newest failing probe of `pod` got, such as "HTTP probe failed with statuscode: 503"."""
+    """What the newest failing probe of `pod` got, such as "HTTP probe failed with … 503"."""
     messages = [
         e.get("message", "")
         for e in events

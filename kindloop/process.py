@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal
+from typing import IO, Literal, Self
 
 from kindloop import report
 from kindloop.errors import ToolMissing
@@ -75,7 +75,7 @@ class Child:
             log.parent.mkdir(parents=True, exist_ok=True)
         self._log: IO[str] | None = log.open("w", encoding="utf-8") if log else None
         try:
-            self._popen = subprocess.Popen(  # noqa: S603 - argv, never a shell string
+            self._popen = subprocess.Popen(
                 self.argv,
                 cwd=cwd,
                 env=environ(env),
@@ -86,7 +86,8 @@ class Child:
                 encoding="utf-8",
                 errors="replace",
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                # It calls the kernel only: no lock of another thread can be held.
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
             )
         except OSError as exc:
             self._close_log()
@@ -141,7 +142,7 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         self._finish()
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

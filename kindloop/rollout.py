@@ -33,11 +33,10 @@ def objects(config: Config, kind: str, *selectors: str) -> list[Object]:
 def wait(config: Config, workload: Workload) -> float:
     """Wait until the Deployment is complete; returns seconds. Raises RolloutFailed."""
     started_s = time.monotonic()
-    with report.step(f"rollout {workload.name}") as step, ExitStack() as stack:
-        changes: queue.Queue[tuple[str, Object]] = queue.Queue()
-        for kind in ("deployments", "pods"):
-            stack.enter_context(_watch(config, kind, changes))
-        seen = _follow(config, workload, changes, started_s + workload.ready_s)
+    with report.step(f"rollout {workload.name}") as step:
+        seen = _settled(config, workload)
+        if seen is None:
+            seen = _watched(config, workload, started_s + workload.ready_s)
         step.note(summary(seen))
     return time.monotonic() - started_s
 
@@ -55,6 +54,25 @@ def logs_tail(config: Config, pod: str, *, previous: bool = False) -> list[str]:
         config, "logs", pod, f"--tail={LOG_LINES}", *flags, check=False, quiet=True
     )
     return found.stdout.splitlines()
+
+
+def _settled(config: Config, workload: Workload) -> list[Object] | None:
+    """The pods when the rollout is complete already (the usual case of a second `dev-up`)."""
+    found = objects(config, "deployments,pods")
+    pods = [one for one in found if one["kind"] == "Pod"]
+    for one in found:
+        if one["kind"] == "Deployment" and one["metadata"]["name"] == workload.name:
+            ours = current_pods(one, pods)
+            return ours if complete(one) and ours else None
+    return None
+
+
+def _watched(config: Config, workload: Workload, deadline_s: float) -> list[Object]:
+    changes: queue.Queue[tuple[str, Object]] = queue.Queue()
+    with ExitStack() as stack:
+        for kind in ("deployments", "pods"):
+            stack.enter_context(_watch(config, kind, changes))
+        return _follow(config, workload, changes, deadline_s)
 
 
 def _follow(
@@ -89,9 +107,7 @@ def _follow(
             raise _failed(config, workload, ours)
 
 
-def _watch(
-    config: Config, kind: str, changes: queue.Queue[tuple[str, Object]]
-) -> process.Child:
+def _watch(config: Config, kind: str, changes: queue.Queue[tuple[str, Object]]) -> process.Child:
     env = cluster.environment(config)
     return process.Child(
         ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}", "get", kind,

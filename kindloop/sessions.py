@@ -1,15 +1,15 @@
 """Nox session bodies for other projects; undecorated, so that importing them registers nothing.
 
-    import nox
-    from kindloop import sessions
-    nox.session(name="smoke", venv_backend="none", default=False)(sessions.smoke)
+import nox
+from kindloop import sessions
+nox.session(name="smoke", venv_backend="none", default=False)(sessions.smoke)
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["INTERRUPT_S", "status", "smoke"]
+__all__ = ["INTERRUPT_S", "smoke", "status"]
 
 INTERRUPT_S = 60
 """Seconds that a session's child gets after Ctrl-C; nox itself would kill it after 0.3."""

@@ -88,8 +88,9 @@ class Site:
         given = {**os.environ, **own}
         target = self.plan_for(stage).target
         ours = cargo.environment(target, self.config.profile, self.target_dir, given)
-        # The stage may override all of ours; flags have its own in them already.
-        return {**ours, **{name: v for name, v in own.items() if not name.endswith("RUSTFLAGS")}}
+        # The stage may override ours, except that our flags have its own in them already.
+        flags = {name: value for name, value in ours.items() if name.endswith("RUSTFLAGS")}
+        return {**ours, **own, **flags}
 
     def record(self, name: str) -> Record | None:
         """What was recorded when the stage last ended well; None when it never did."""

@@ -123,7 +123,7 @@ def artifact(config: Config, workload: Workload, *, engine_platform: str) -> Pat
     with opened(config, engine_platform) as site:
         path = site.path(stage, stage.outputs[0])
         if site.record(name) is None or site.left(name) or not path.exists():
-            raise BuildFailed(f"stage {name} has not been built", hint=f"invoke build {name}")
+            raise BuildFailed(f"stage {name} has not been built", hint=f"invoke build.{name}")
     return path
 
 
@@ -193,7 +193,7 @@ def _collect(site: Site, stage: Stage) -> dict[str, str]:
     gone = [output for output, digest in digests.items() if digest is None]
     if gone:
         raise BuildFailed(
-            f"stage {stage.name}: {', '.join(gone)} went away", hint=f"invoke build {stage.name}"
+            f"stage {stage.name}: {', '.join(gone)} went away", hint=f"invoke build.{stage.name}"
         )
     return {output: digest for output, digest in digests.items() if digest is not None}
 

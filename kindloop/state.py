@@ -19,7 +19,15 @@ from typing import Any
 
 from kindloop.errors import Locked
 
-__all__ = ["cache_home", "lock", "private_dir", "read_json", "state_home", "write_atomic", "write_json"]
+__all__ = [
+    "cache_home",
+    "lock",
+    "private_dir",
+    "read_json",
+    "state_home",
+    "write_atomic",
+    "write_json",
+]
 
 
 def cache_home() -> Path:
@@ -49,8 +57,8 @@ def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, mode)
-        os.replace(name, path)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -54,7 +54,7 @@ class Status:
 
 
 def exit_code(lines: Iterable[Line]) -> int:
-    """0 when all is well, 1 unhealthy, 3 cannot tell. A stale stage alone is not unhealthy. Pure."""
+    """0 when all is well, 1 unhealthy, 3 cannot tell. A stale stage is not unhealthy. Pure."""
     states = {line.state for line in lines}
     if "bad" in states:
         return 1
@@ -134,7 +134,13 @@ def _workload_lines(config: Config, workload: Workload) -> list[Line]:
             if d["metadata"]["name"] == workload.name
         ]
         if not found:
-            missing = Line(workload.label, "workload", workload.name, "bad", "no Deployment; next: invoke dev-up")
+            missing = Line(
+                workload.label,
+                "workload",
+                workload.name,
+                "bad",
+                "no Deployment; next: invoke dev-up",
+            )
             return [missing, answer.result()]
         selector = ",".join(
             f"{k}={v}" for k, v in found[0]["spec"]["selector"]["matchLabels"].items()
@@ -171,5 +177,3 @@ def _memory(config: Config) -> dict[str, int]:
         p["podRef"]["name"]: round(p.get("memory", {}).get("workingSetBytes", 0) / 2**20)
         for p in pods
     }
-
-

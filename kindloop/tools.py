@@ -91,9 +91,7 @@ def run(
     if program is None:
         raise ToolMissing(f"{words[0]} is not on PATH", hint=INSTALL_HINT)
     try:
-        process = sh.Command(str(program))(
-            *words[1:], **_options(cwd, environ(env), stdin)
-        )
+        process = sh.Command(str(program))(*words[1:], **_options(cwd, environ(env), stdin))
         exit_code = _wait(process, timeout_s)
     except OSError as exc:
         raise ToolMissing(f"{words[0]} cannot be run: {exc}", hint=INSTALL_HINT) from exc

@@ -83,7 +83,7 @@ delete_environments() {
       "scripts/dev-setup.sh --yes scripts/dev-teardown.sh --all --yes"
     return 0
   fi
-  say "· invoke dev-down ${flag}"
+  say "· invoke dev-down${flag:+ $flag}"
   # shellcheck disable=SC2086 # an empty flag is no word
   (cd "$ROOT" && PATH="$VENV/bin:$PATH" docker_group "$INVOKE" dev-down $flag </dev/null) ||
     die 1 "the cluster was not deleted, so nothing else was" "cd $ROOT && .venv/bin/invoke dev-down $flag"

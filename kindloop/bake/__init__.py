@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kindloop import process, report, state, tools
+from kindloop.bake import oci
+from kindloop.bake.debian import rootfs_part
 from kindloop.bake.node import (
     LABEL,
     assemble,
@@ -18,7 +20,7 @@ from kindloop.bake.node import (
     node_parts,
     recipe_digest,
 )
-from kindloop.bake.parts import Part, logs, make, plan, sweep
+from kindloop.bake.parts import Part, architecture, logs, make, plan, sweep
 from kindloop.errors import BuildFailed, ConfigError, ToolMissing
 
 __all__ = [
@@ -89,10 +91,6 @@ def bake_node() -> str:
 
 def bake_base() -> str:
     """Make the workload base image unless the engine has it; returns its reference."""
-    from kindloop.bake import oci
-    from kindloop.bake.debian import rootfs_part
-    from kindloop.bake.parts import architecture
-
     if image_present(base_reference()):
         return base_reference()
     with _bake_lock():
@@ -103,9 +101,7 @@ def bake_base() -> str:
         archive.parent.mkdir(parents=True, exist_ok=True)
         layer = base_part().folder / "layer.tar"
         labels = {LABEL: base_part().digest}
-        spec = oci.ImageSpec(
-            base_reference(), layer, architecture(), ["/bin/sh"], labels=labels
-        )
+        spec = oci.ImageSpec(base_reference(), layer, architecture(), ["/bin/sh"], labels=labels)
         oci.write_archive(archive, [spec])
         tools.run("docker", "load", "--input", archive, timeout_s=120)
         archive.unlink()
@@ -142,7 +138,9 @@ def save(file: Path) -> None:
 def load(file: Path) -> list[str]:
     """Load an archive of `save`; returns the references that this release can use."""
     if not file.is_file():
-        raise ConfigError(f"{file} does not exist", hint="invoke bake.save FILE on the other machine")
+        raise ConfigError(
+            f"{file} does not exist", hint="invoke bake.save --file FILE on the other machine"
+        )
     tools.run("docker", "load", "--input", file, timeout_s=600)
     usable = [r for r in (node_image(), base_reference()) if image_present(r)]
     if not usable:

@@ -12,7 +12,7 @@ from kindloop.versions import section
 
 __all__ = ["PACKAGES", "mirror", "rootfs_part"]
 
-PACKAGES = (
+PACKAGES = (  # noqa: SIM905 - reads as apt's own list does
     "systemd systemd-sysv conntrack iptables nftables iproute2 ethtool util-linux mount kmod "
     "libseccomp2 pigz ca-certificates curl jq procps containerd runc containernetworking-plugins "
     "findutils hostname socat ebtables busybox-static"
@@ -28,13 +28,13 @@ def rootfs_part() -> Part:
     def build(folder: Path, log: Path) -> None:
         argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
         argv += [f"--architectures={architecture()}", suite, str(folder / "rootfs.tar")]
-        found = mirror(suite)
+        found = mirror()
         run([*argv, found] if found else argv, log, env={"DEBIAN_FRONTEND": "noninteractive"})
 
     return Part("rootfs", f"Debian {suite} packages", 80, recipe, build)
 
 
-def mirror(suite: str, etc: Path = Path("/etc")) -> str:
+def mirror(etc: Path = Path("/etc")) -> str:
     """The Debian mirror to use: KINDLOOP_DEBIAN_MIRROR, else the one this machine itself uses.
 
     Empty (mmdebstrap's own default) on machines that are not Debian or name none.

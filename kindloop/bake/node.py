@@ -15,7 +15,15 @@ from kindloop.bake.parts import RECIPES, Part, architecture, go_env, go_part, ki
 from kindloop.errors import BuildFailed, ToolFailed
 from kindloop.versions import section
 
-__all__ = ["LABEL", "assemble", "base_part", "image_tags", "node_image", "node_parts", "recipe_digest"]
+__all__ = [
+    "LABEL",
+    "assemble",
+    "base_part",
+    "image_tags",
+    "node_image",
+    "node_parts",
+    "recipe_digest",
+]
 
 LABEL = "kindloop.recipe"
 """Label of every image that a bake made; its value is the recipe digest."""
@@ -50,7 +58,7 @@ def image_tags() -> dict[str, str]:
 
 
 def node_parts() -> list[Part]:
-    """Every part of the node image in the order of work; the estimates are seconds, cold, 2 cores."""
+    """Every part of the node image in the order of work; estimates are seconds, cold, 2 cores."""
     bake = section("bake")
     return [
         rootfs_part(),
@@ -74,7 +82,7 @@ def recipe_digest() -> str:
         + [node_files.SETUP, node_files.cni_conflist(), references(), section("bake")["kind"], 4],
         sort_keys=True,
     )
-    part = Part("node", "", 0, {"content": text}, lambda folder, log: None)
+    part = Part("node", "", 0, {"content": text}, lambda _folder, _log: None)
     return part.digest
 
 
@@ -87,7 +95,7 @@ def base_part() -> Part:
     """Base image of workloads where no registry is reachable: busybox and CA certificates."""
     rootfs = rootfs_part()
 
-    def build(folder: Path, log: Path) -> None:
+    def build(folder: Path, _log: Path) -> None:
         layer = folder / "layer.tar"
         with tarfile.open(rootfs.folder / "rootfs.tar") as source, tarfile.open(layer, "w") as out:
             _copy_member(source, out, "bin/busybox", "bin/busybox", 0o755)
@@ -320,7 +328,9 @@ def _exec(name: str, *argv: str) -> None:
     tools.run("docker", "exec", name, *argv, timeout_s=300)
 
 
-def _copy_member(source: tarfile.TarFile, out: tarfile.TarFile, old: str, new: str, mode: int) -> None:
+def _copy_member(
+    source: tarfile.TarFile, out: tarfile.TarFile, old: str, new: str, mode: int
+) -> None:
     for prefix in ("./", "", "./usr/", "usr/"):
         try:
             member = source.getmember(prefix + old)

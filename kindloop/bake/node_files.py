@@ -32,12 +32,12 @@ ctr oci spec \
   | jq '.hooks.createContainer = ((.hooks.createContainer // []) + [{"path": "/kind/bin/mount-product-files.sh"}])
         | del(.process.rlimits)' > /etc/containerd/cri-base.json
 rm -rf /usr/share/doc/* /usr/share/man/* /usr/share/locale/* /var/cache/debconf/*
-"""
+"""  # noqa: E501 - a shell script: its lines are those of the shell
 """Run once, as root, in the container that becomes the node image."""
 
 
 def containerd_config(kind_text: str, pause_reference: str) -> str:
-    """kind's containerd configuration with our sandbox image.
+    """Kind's containerd configuration with our sandbox image.
 
     `restrict_oom_score_adj`: without CAP_SYS_RESOURCE (sandboxes, nested containers) no process
     may lower its score, and every pod would fail to start; elsewhere it changes nothing we need.
@@ -67,7 +67,7 @@ def cni_conflist() -> str:
 
 
 def storage_manifest(kind_source: str, provisioner: str, helper: str) -> str:
-    """kind's default storage manifest with the images that were really built.
+    """Kind's default storage manifest with the images that were really built.
 
     `kind_source` is the text of kind's `pkg/build/nodeimage/const_storage.go`.
     """
@@ -78,7 +78,9 @@ def storage_manifest(kind_source: str, provisioner: str, helper: str) -> str:
     return body.replace("` + storageHelperImage + `", helper)
 
 
-def image_references(kubernetes: str, etcd: str, coredns: str, pause: str, storage: str) -> dict[str, str]:
+def image_references(
+    kubernetes: str, etcd: str, coredns: str, pause: str, storage: str
+) -> dict[str, str]:
     """Reference by component, as kubeadm expects them; each tag names the version really built."""
     kube = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
     return {

@@ -14,7 +14,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["ImageSpec", "add_file", "add_folder", "add_link", "add_text", "layer_from_files", "write_archive"]
+__all__ = [
+    "ImageSpec",
+    "add_file",
+    "add_folder",
+    "add_link",
+    "add_text",
+    "layer_from_files",
+    "write_archive",
+]
 
 EPOCH = "1970-01-01T00:00:00Z"
 

@@ -21,7 +21,12 @@ from kindloop.versions import section
 
 __all__ = ["ARCHITECTURES", "Part", "architecture", "go_part", "logs", "make", "plan", "sweep"]
 
-ARCHITECTURES: Mapping[str, str] = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+ARCHITECTURES: Mapping[str, str] = {
+    "x86_64": "amd64",
+    "amd64": "amd64",
+    "aarch64": "arm64",
+    "arm64": "arm64",
+}
 RECIPES = Path(__file__).parent / "recipes"
 SCHEMA = 1
 """Raised when the way parts are made changes without a change of their inputs."""
@@ -121,7 +126,7 @@ def failed(message: str, log: Path, tail: Sequence[str]) -> KindloopError:
     return BuildFailed(
         message,
         evidence=tail[-12:],
-        why="a package mirror or module proxy did not answer, or the disk is full; the last lines tell",
+        why="a package mirror or module proxy did not answer, or the disk is full",
         hint=f"less {log}; then the same command again (finished parts are kept)",
     )
 
@@ -159,7 +164,13 @@ def go_part(
 
 def go_env() -> dict[str, str]:
     """Static binaries for this architecture; the toolchain that go.mod asks for may be fetched."""
-    return {"CGO_ENABLED": "0", "GOOS": "linux", "GOTOOLCHAIN": "auto", "GOWORK": "off", "GOFLAGS": ""}
+    return {
+        "CGO_ENABLED": "0",
+        "GOOS": "linux",
+        "GOTOOLCHAIN": "auto",
+        "GOWORK": "off",
+        "GOFLAGS": "",
+    }
 
 
 def kind_module(log: Path) -> Path:

@@ -1,4 +1,6 @@
-"""Invoke tasks. Another project's tasks.py needs two lines:
+"""Invoke tasks.
+
+Another project's tasks.py needs two lines:
 
     from kindloop.tasks import collection
     ns = collection()

@@ -57,7 +57,9 @@ def task(
     """Make a function a task called `name`; `positional` names parameters given without a flag."""
 
     def decorate(body: Callable[Concatenate[Context, P], R]) -> DevTask[P, R]:
-        made = invoke_task(body, name=name, klass=DevTask, positional=positional or [], default=default)
+        made = invoke_task(
+            body, name=name, klass=DevTask, positional=positional or [], default=default
+        )
         return cast("DevTask[P, R]", made)
 
     return decorate
@@ -70,7 +72,7 @@ def load(*, verbose: bool = False, json: bool = False) -> Config:
 
 
 def show(*, verbose: bool = False, json: bool = False) -> None:
-    """Choose the renderer: lines for people; with `json`, standard output is the document's alone."""
+    """Choose the renderer; with `json`, standard output is the document's alone."""
     verbosity = int(verbose or os.environ.get("KINDLOOP_VERBOSE", "") not in ("", "0"))
     report.use(report.Plain(sys.stderr if json else None, verbosity=verbosity))
 

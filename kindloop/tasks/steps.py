@@ -61,7 +61,8 @@ def bake_status(c: Context) -> None:
     """Show the parts of the bake and what is left."""
     show()
     rows = [
-        f"{'✓' if done else '·'} {part.name:<24} {part.what:<28} {part.estimate_s:>4.0f} s  {part.folder}"
+        f"{'✓' if done else '·'} {part.name:<24} {part.what:<28} "
+        f"{part.estimate_s:>4.0f} s  {part.folder}"
         for part, done in bake.status()
     ]
     report.output("\n".join(rows))
@@ -160,7 +161,11 @@ def build_tasks(config: Config | None) -> list[DevTask[..., Any]]:
 def _build_all() -> DevTask[..., Any]:
     @task("all", default=True)
     def build_all(
-        c: Context, why: bool = False, force: bool = False, clean: bool = False, verbose: bool = False
+        c: Context,
+        why: bool = False,
+        force: bool = False,
+        clean: bool = False,
+        verbose: bool = False,
     ) -> None:
         """Build every stage that is stale; --why tells why."""
         _build(load(verbose=verbose), None, why=why, force=force, clean=clean)
@@ -170,7 +175,11 @@ def _build_all() -> DevTask[..., Any]:
 
 def _build_one(name: str) -> DevTask[..., Any]:
     def body(
-        c: Context, why: bool = False, force: bool = False, clean: bool = False, verbose: bool = False
+        c: Context,
+        why: bool = False,
+        force: bool = False,
+        clean: bool = False,
+        verbose: bool = False,
     ) -> None:
         _build(load(verbose=verbose), [name], why=why, force=force, clean=clean)
 
@@ -178,9 +187,7 @@ def _build_one(name: str) -> DevTask[..., Any]:
     return task(name)(body)
 
 
-def _build(
-    config: Config, names: list[str] | None, *, why: bool, force: bool, clean: bool
-) -> None:
+def _build(config: Config, names: list[str] | None, *, why: bool, force: bool, clean: bool) -> None:
     platform = host.require_engine().platform
     if why:
         for decision in stages.explain(config, names, engine_platform=platform):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-from kindloop.verify import schemas
 from kindloop.verify.curl import TIMED_OUT, Answer
 from kindloop.verify.document import Document
 from kindloop.verify.openapi import Media, Response
@@ -139,6 +138,8 @@ def _body(document: Document, media: Media, answer: Answer, checked: list[str]) 
 
 
 def _validate(document: Document, media: Media, value: Any) -> None:
+    from kindloop.verify import schemas
+
     problem = schemas.problem(document, media.schema, value) if media.schema else ""
     if problem:
         raise _MismatchError(problem)

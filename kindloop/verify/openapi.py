@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 
 from kindloop.verify.document import METHODS, Document, Node, load
 
@@ -260,6 +258,10 @@ def _examples(node: Node) -> tuple[Any, ...]:
 
 
 def _checked(node: Node) -> Schema:
+    # Imported here: it takes 0.1 s, which only a smoke test has to pay.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
     try:
         Draft202012Validator.check_schema(node.value)
     except SchemaError as exc:

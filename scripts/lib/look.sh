@@ -37,7 +37,7 @@ look_at() {
 # A compiler without the C library's files answers too, and then links nothing.
 compiler_has_headers() {
   VERSION=""
-  echo '#include <stdio.h>' | cc -x c -fsyntax-only - 2>/dev/null
+  echo '#include <stdio.h>' | cc -x c -fsyntax-only - >/dev/null 2>&1
 }
 
 # Its own answer says nothing of what it needs besides: Debian's keys, and for a user a user map.
@@ -110,6 +110,7 @@ except OSError:
     in_words "$text" "200 206 401"
     return
   fi
+  have git || return 1
   text="$(GIT_TERMINAL_PROMPT=0 GIT_ASKPASS=true LC_ALL=C git -c credential.helper= ls-remote "$1" 2>&1)" && return 0
   case "$text" in
     *"not found"* | *"uthentication"* | *"could not read"*) return 0 ;;

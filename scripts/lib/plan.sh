@@ -110,18 +110,22 @@ plan_brew() {
   PLAN_BREW="$PLAN_BREW $formula"
 }
 
+# What goes into .venv needs the Python that makes it.
+venv_can_be() { ! in_words python "$CANNOT"; }
+
 plan_pypi() {
-  [ -n "$(tool "$1" pypi)" ] || return 1
+  [ -n "$(tool "$1" pypi)" ] && venv_can_be || return 1
   PLAN_PYPI="$PLAN_PYPI $1"
 }
 
 plan_release() {
-  [ -n "$(tool "$1" "release_sha256_${OS}_$ARCH")" ] && reaches "$(release_url "$1")" || return 1
+  [ -n "$(tool "$1" "release_sha256_${OS}_$ARCH")" ] && venv_can_be && reaches "$(release_url "$1")" || return 1
   PLAN_RELEASE="$PLAN_RELEASE $1"
 }
 
 # Building needs Go, which is then needed even where nothing is baked.
 plan_gomod() {
+  venv_can_be || return 1
   [ "${OK_go:-no}" = yes ] || plan_tool go || return 1
   PLAN_GOMOD="$PLAN_GOMOD $1"
 }
@@ -217,7 +221,8 @@ show_cost() {
     minutes=$((minutes + $(tool "$name" minutes)))
   done
   environment_fresh || download_mb=$((download_mb + 40)) disk_mb=$((disk_mb + 200))
-  say "kindloop set-up: up to $download_mb MB to download, $minutes min, $((disk_mb / 1000)).$((disk_mb % 1000 / 100)) GB of disk:"
+  if [ "$download_mb" = 0 ]; then say "kindloop set-up, with nothing to download:"
+  else say "kindloop set-up: up to $download_mb MB to download, $minutes min, $((disk_mb / 1000)).$((disk_mb % 1000 / 100)) GB of disk:"; fi
   if baking; then
     say "  The first cluster then bakes its node: no image registry answers here ($(registry_host)), so the node's"
     say "  image is made from Debian packages and Go modules: once, about $T_bake_cost_download_mb MB, $T_bake_cost_minutes min on 2 cores, $T_bake_cost_disk_gb GB of disk."

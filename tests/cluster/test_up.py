@@ -6,13 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from conftest import Loop
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert text.count(old) == 1, f"{path} has {text.count(old)} times {old!r}"
-    path.write_text(text.replace(old, new))
+from live import Loop, edit
 
 
 def test_up_ends_with_urls_and_next_command(first_up: tuple[Loop, str]) -> None:
@@ -36,7 +30,9 @@ def test_rebuild_serves_an_edited_source(up: Loop) -> None:
 
 
 def test_smoke_passes_with_a_dead_proxy(up: Loop) -> None:
-    dead = {k: "http://127.0.0.1:9" for k in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY")}
+    dead = dict.fromkeys(
+        ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"
+    )
     up.ok("dev-up", env=dead)
     said = up.ok("test.curl", env=dead)
     assert "0 failed" in said
@@ -58,16 +54,24 @@ def test_foreign_kubeconfig_is_never_read_or_written(up: Loop, tmp_path: Path) -
 
 
 def test_objects_are_labelled_ours(up: Loop) -> None:
-    found = up.kubectl("get", "deployment,service,configmap", "-l", f"kindloop.environment={up.name}", "-o", "name")
-    assert {"deployment.apps/petstore", "service/petstore", "configmap/petstore"} <= set(found.split())
+    found = up.kubectl(
+        "get", "deployment,service,configmap", "-l", f"kindloop.environment={up.name}", "-o", "name"
+    )
+    assert {"deployment.apps/petstore", "service/petstore", "configmap/petstore"} <= set(
+        found.split()
+    )
 
 
 def test_image_is_small_and_runs_as_nobody(up: Loop) -> None:
-    pod = json.loads(up.kubectl("get", "pods", "-l", "app.kubernetes.io/name=petstore", "-o", "json"))["items"][0]
+    pod = json.loads(
+        up.kubectl("get", "pods", "-l", "app.kubernetes.io/name=petstore", "-o", "json")
+    )["items"][0]
     image = pod["spec"]["containers"][0]["image"]
     done = subprocess.run(
         ["docker", "image", "inspect", "--format", "{{.Config.User}} {{.Size}}", image],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     user, size = done.stdout.split()
     assert user == "65532:65532"

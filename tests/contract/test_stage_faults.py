@@ -709,7 +709,7 @@ mkdir -p "$1"
 echo half > "$1/out"
 mkdir -p gen
 echo half > gen/a.rs
-sh -c 'trap "" INT; sleep 300' &
+sh -c 'trap "" INT; exec sleep 300' &
 echo $$ $! > pids
 wait
 echo rest >> "$1/out"
@@ -763,7 +763,7 @@ def test_a_killed_run_counts_as_interrupted(project: Project) -> None:
         pids = pids_in(project.app / "pids", 2)
         os.kill(runner.pid, signal.SIGKILL)
         assert runner.wait(60).exit_code == -signal.SIGKILL
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pids[0], signal.SIGKILL)
+    assert_gone(pids)
     assert project.why() == {"make": "interrupted last time"}
