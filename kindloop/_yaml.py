@@ -125,7 +125,8 @@ class Reader:
 
     A dataclass in a mapping gets its key as `name`. `file_keys` names the fields whose key in
     the file is another. Paths are relative to `folder`, and `${NAME}` in them is taken from
-    `env`. `found` has each scalar, `key_marks` the (line, column) of each key.
+    `env`; `unset` has the names without a value. `found` has each scalar, `key_marks` the
+    (line, column) of each key.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Reader:
         self.env = env
         self.file_keys = file_keys
         self.mistakes: list[Mistake] = []
+        self.unset: list[str] = []
         self.found: dict[Keys, Found] = {}
         self.key_marks: dict[Keys, tuple[int, int]] = {(): (1, 1)}
 
@@ -244,6 +246,7 @@ class Reader:
     def _path(self, text: str) -> Path:
         for name in _VARIABLE.findall(text):
             if not self.env.get(name):
+                self.unset.append(name)
                 state = "empty" if name in self.env else "not set"
                 raise ValueError(f"the environment variable {name} is {state}")
         whole = _VARIABLE.sub(lambda match: self.env[match[1]], text)

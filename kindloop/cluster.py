@@ -1,49 +1,57 @@
 """The kind cluster of an environment: ensure, status, delete; its private kubeconfig.
 
-An environment is ours when its owner record (written before `kind create`) names this checkout
-and its node container mounts our swap directory. The user's own kubeconfig is never read.
+Whether one is there and ours, `clusterfacts` judges. The user's own kubeconfig is never read.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from kindloop import kindconfig, process, report, state, tools
-from kindloop.config import Config
-from kindloop.errors import (
-    CannotTell,
-    KindloopError,
-    NotOurs,
-    RolloutFailed,
-    ToolFailed,
-    Unhealthy,
+from kindloop.clusterfacts import (
+    Environment,
+    Node,
+    Owner,
+    Verdict,
+    abandoned,
+    ca_sha256,
+    check_identity,
+    create_failed,
+    differs,
+    foreign,
+    inspect,
+    inspect_image,
+    judge,
+    owner_of,
 )
-from kindloop.kindconfig import SWAP_IN_NODE, NodeImage
+from kindloop.config import Config
+from kindloop.errors import CannotTell, KindloopError, NotOurs, RolloutFailed, Unhealthy
+from kindloop.kindconfig import NodeImage
 
 __all__ = [
     "Environment",
     "Node",
     "Owner",
     "Verdict",
+    "default_kind_config",
     "delete",
     "delete_all",
     "ensure",
+    "environment",
     "environments",
     "inspect",
     "inspect_image",
     "judge",
     "kubectl",
+    "needs_image",
     "require",
     "start",
     "status",
@@ -83,14 +91,16 @@ def ensure(
     if verdict.action == "start":
         start(config)
         return "started"
-    _check_identity(env, verdict.owner)
+    check_identity(env, verdict.owner)
     return "none"
 
 
 def needs_image(config: Config, *, recreate: bool = False) -> bool:
     """Whether `ensure` will create a cluster, so that a node image is worth getting."""
-    action = _verdict(config, environment(config)).action
-    return recreate or action in ("create", "redo")
+    verdict = _verdict(config, environment(config))
+    if verdict.action == "foreign":
+        return recreate and abandoned(verdict.owner)
+    return recreate or verdict.action in ("create", "redo")
 
 
 def require(config: Config) -> Environment:
@@ -116,7 +126,7 @@ def require(config: Config) -> Environment:
         case "differs":
             raise differs(env, verdict.differences)
         case "none":
-            _check_identity(env, verdict.owner)
+            check_identity(env, verdict.owner)
     return env
 
 
@@ -256,7 +266,7 @@ def _create(config: Config, env: Environment, image: NodeImage) -> None:
             timeout_s=config.cluster.wait_s + 120,
         )  # fmt: skip
         if not done.ok:
-            raise _create_failed(env, log, done.tail)
+            raise create_failed(env, log, done.tail)
         env.kubeconfig.chmod(0o600)
         _await_api(config, env)
         step.note(f"{image.reference}")
@@ -323,24 +333,3 @@ def _answers(config: Config) -> bool:
     with contextlib.suppress(KindloopError):
         return kubectl(config, "get", "--raw=/readyz", check=False, timeout_s=5, quiet=True).ok
     return False
-
-
-def _check_identity(env: Environment, owner: Owner | None) -> None:
-    # TLS does the rest: a server without a certificate of this CA is refused by kubectl.
-    if owner is None or ca_sha256(env) != owner.ca_sha256:
-        raise NotOurs(
-            f"the kubeconfig of {env.name} is not the one recorded at its creation",
-            why=f"{env.kubeconfig} was edited, replaced or removed",
-            hint="invoke dev-up --recreate",
-        )
-
-
-def _create_failed(env: Environment, log: Path, tail: tuple[str, ...]) -> KindloopError:
-    lines = [line for line in tail if line.strip()]
-    key = [line for line in lines if "ERROR" in line or "failed" in line.lower()]
-    return RolloutFailed(
-        f"kind could not create cluster {env.name}",
-        evidence=(key or lines)[-8:],
-        why="a port was taken meanwhile, or the node is short of memory, disk or inotify instances",
-        hint=f"invoke dev-doctor; the whole log: {log}",
-    )

@@ -18,7 +18,7 @@ import yaml
 
 from kindloop import state, tools
 from kindloop.config import Config
-from kindloop.errors import KindloopError, NotOurs, ToolFailed
+from kindloop.errors import KindloopError, NotOurs, RolloutFailed, ToolFailed
 from kindloop.kindconfig import SWAP_IN_NODE, NodeImage
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "Verdict",
     "abandoned",
     "ca_sha256",
+    "check_identity",
+    "create_failed",
     "differs",
     "foreign",
     "inspect",
@@ -181,6 +183,7 @@ def inspect_image(reference: str) -> NodeImage:
 
 
 def owner_of(env: Environment) -> Owner | None:
+    """The owner record, or None where there is none (or it was cut off)."""
     record = state.read_json(env.owner_file)
     return Owner(**record) if isinstance(record, dict) else None
 
@@ -190,16 +193,18 @@ def ca_sha256(env: Environment) -> str:
     try:
         document = yaml.safe_load(env.kubeconfig.read_text(encoding="utf-8"))
         data = document["clusters"][0]["cluster"]["certificate-authority-data"]
-    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError):
+        return hashlib.sha256(base64.b64decode(data)).hexdigest()
+    except (OSError, ValueError, yaml.YAMLError, KeyError, IndexError, TypeError):
         return ""
-    return hashlib.sha256(base64.b64decode(data)).hexdigest()
 
 
 def abandoned(owner: Owner | None) -> bool:
+    """Whether the checkout that made the environment is gone."""
     return owner is not None and not Path(owner.checkout).exists()
 
 
 def foreign(config: Config, env: Environment, owner: Owner | None) -> KindloopError:
+    """The error for an environment of another checkout (`owner`), or of nobody we know (None)."""
     if owner is None:
         return NotOurs(
             f"there is a kind cluster {env.name} that kindloop did not make",
@@ -219,9 +224,33 @@ def foreign(config: Config, env: Environment, owner: Owner | None) -> KindloopEr
 
 
 def differs(env: Environment, differences: tuple[str, ...]) -> KindloopError:
+    """The error for settings that kind cannot change in place."""
     return NotOurs(
         f"cluster {env.name} was created with other settings",
         evidence=differences,
         why="kind cannot change port mappings, mounts or the node image of a cluster",
         hint="invoke dev-up --recreate (deletes its data), or put the settings back",
+    )
+
+
+def check_identity(env: Environment, owner: Owner | None) -> None:
+    """Raise NotOurs unless the kubeconfig trusts the CA that was recorded at the creation."""
+    # TLS does the rest: a server without a certificate of this CA is refused by kubectl.
+    if owner is None or ca_sha256(env) != owner.ca_sha256:
+        raise NotOurs(
+            f"the kubeconfig of {env.name} is not the one recorded at its creation",
+            why=f"{env.kubeconfig} was edited, replaced or removed",
+            hint="invoke dev-up --recreate",
+        )
+
+
+def create_failed(env: Environment, log: Path, tail: tuple[str, ...]) -> KindloopError:
+    """The error for a `kind create cluster` that failed, with its telling lines."""
+    lines = [line for line in tail if line.strip()]
+    key = [line for line in lines if "ERROR" in line or "failed" in line.lower()]
+    return RolloutFailed(
+        f"kind could not create cluster {env.name}",
+        evidence=(key or lines)[-8:],
+        why="a port was taken meanwhile, or the node is short of memory, disk or inotify instances",
+        hint=f"invoke dev-doctor; the whole log: {log}",
     )

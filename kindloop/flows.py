@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,11 @@ from kindloop import (
     rollout,
     stages,
     state,
-    tools,
     verify,
 )
 from kindloop.config import Config, Workload
-from kindloop.errors import BuildFailed, ConfigError, KindloopError, ToolFailed, ToolMissing
-from kindloop.versions import section
+from kindloop.errors import ConfigError, KindloopError, RolloutFailed, ToolMissing, Unhealthy
+from kindloop.sources import baking, fetched, node_image_source, workload_base
 
 __all__ = [
     "Deployed",
@@ -32,12 +31,18 @@ __all__ = [
     "deploy",
     "diff",
     "down",
+    "down_all",
     "ensure_cluster",
+    "kubectl",
     "logs",
+    "node_image_source",
     "plan_up",
     "rebuild",
+    "require_ports",
     "restart",
+    "setup",
     "smoke",
+    "start",
     "stop",
     "up",
     "workload_images",
@@ -86,7 +91,7 @@ def ensure_cluster(
         if build:
             stages.build(config, engine_platform=platform)
         return
-    _require_ports(config, recreate=recreate)
+    require_ports(config)
     source = node_image_source(config)
     with baking(source) as finish:
         if build:
@@ -273,7 +278,16 @@ def _answers(workload: Workload) -> float:
         return 0.0
     with report.step(f"{workload.name} answers") as step:
         step.note(workload.url)
-        return verify.wait_answers(workload.url + workload.health, workload.ready_s)
+        try:
+            return verify.wait_answers(workload.url + workload.health, workload.ready_s)
+        except Unhealthy as exc:
+            raise RolloutFailed(
+                f"{workload.name} is ready in the cluster, but {exc.message}",
+                evidence=exc.evidence,
+                why="its Service has another targetPort or selector, or not the nodePort that the "
+                "kind configuration maps to this URL",
+                hint="invoke k8s.kubectl -- get service,endpointslices -o wide",
+            ) from exc
 
 
 def _named(config: Config, name: str) -> list[Workload]:
@@ -291,10 +305,11 @@ def _changing(config: Config) -> Iterator[None]:
         yield
 
 
-def _require_ports(config: Config, *, recreate: bool) -> None:
-    if recreate and cluster.inspect(cluster.environment(config)) is not None:
-        return  # the ports are taken by the node that is about to go
-    taken = host.ports_taken(config.cluster.host_ports())
+def require_ports(config: Config) -> None:
+    """Raise KindloopError when another program listens on a port that the cluster needs."""
+    # A node of ours that is about to be replaced has them: a half-created one, or --recreate.
+    own = f"container {cluster.environment(config).node}"
+    taken = [p for p in host.ports_taken(config.cluster.host_ports()) if p.by != own]
     if taken:
         lines = [f"127.0.0.1:{p.port} ({p.name}) is taken by {p.by}" for p in taken]
         raise KindloopError(

@@ -57,7 +57,7 @@ def load(
     file = find(path, env, start)
     root = compose(_content(file))
     if isinstance(root, Mistake):
-        raise _error(file, "cannot be read as YAML", [root])
+        raise _error(file, "cannot be read as YAML", [root], {}, [])
     reader = Reader(file.parent, env, _FILE_KEYS)
     draft = reader.read(_File, root, given={"path": file})
     overrides, wrong = _overrides(env)
@@ -65,7 +65,7 @@ def load(
     if reader.mistakes or wrong:
         mistakes = sorted(set(reader.mistakes))
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
-        raise _error(file, f"has {count}", mistakes, wrong)
+        raise _error(file, f"has {count}", mistakes, wrong, reader.unset)
     return _complete(draft, reader, overrides)
 
 
@@ -285,14 +285,16 @@ def _cycle(needs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _error(
-    file: Path, state: str, mistakes: list[Mistake], wrong: Mapping[str, str] | None = None
+    file: Path, state: str, mistakes: list[Mistake], wrong: Mapping[str, str], unset: list[str]
 ) -> ConfigError:
-    shown, variables = display(file), wrong or {}
+    shown = display(file)
     what = [f"{file.name} {state}"] if mistakes else []
-    what += [f"{name} is wrong" for name in variables]
-    edit = f"edit {shown}:{mistakes[0].line}" if mistakes else f"unset {' '.join(variables)}"
+    what += [f"{name} is wrong" for name in wrong]
+    edit = f"edit {shown}:{mistakes[0].line}" if mistakes else f"unset {' '.join(wrong)}"
+    if unset and len(unset) == len(mistakes):
+        edit = f"export {' '.join(f'{name}=PATH' for name in dict.fromkeys(unset))}"
     lines = [f"{shown}:{fault.line}:{fault.column}: {fault.text}" for fault in mistakes]
-    lines += [f"{name}: {text}" for name, text in variables.items()]
+    lines += [f"{name}: {text}" for name, text in wrong.items()]
     return ConfigError(
         ", and ".join(what), evidence=lines, hint=f"{edit}, then run the command again"
     )

@@ -13,9 +13,11 @@ from typing import Any
 import yaml
 
 from kindloop import cluster, report, state, tools
+from kindloop._yaml import display
 from kindloop.config import Config
 from kindloop.errors import ConfigError, KindloopError, RolloutFailed, ToolFailed
 from kindloop.images import LABEL
+from kindloop.manifestfacts import KUSTOMIZATIONS, mistakes
 
 __all__ = [
     "INVENTORY",
@@ -148,7 +150,7 @@ def diff(config: Config, documents: Sequence[Mapping[str, Any]]) -> str:
 
 def _base(folder: Path, generated: Path) -> Path:
     """The folder itself when kustomize can use it, else a kustomization that lists its files."""
-    if (folder / "kustomization.yaml").exists() or (folder / "kustomization.yml").exists():
+    if any((folder / name).exists() for name in KUSTOMIZATIONS):
         return folder
     files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
     if not files:
@@ -164,7 +166,8 @@ def _apply(config: Config, documents: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     result = cluster.kubectl(
         config, "apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}",
-        "--filename=-", stdin=_stream(documents), check=False,
+        # The API server checks every field and names the object; kubectl's own check does not.
+        "--validate=ignore", "--filename=-", stdin=_stream(documents), check=False,
     )  # fmt: skip
     if not result.ok:
         raise _refused(result.stderr)
@@ -226,10 +229,15 @@ def _refused(stderr: str) -> KindloopError:
 
 
 def _render_failed(folders: Sequence[Path], exc: ToolFailed) -> KindloopError:
-    shown = ", ".join(f.name for f in folders)
+    found = mistakes(folders)
+    if found:
+        return ConfigError(
+            found[0], evidence=found[1:], hint="correct it, then the same command again"
+        )
+    shown = ", ".join(display(folder) for folder in folders)
     return ConfigError(
-        f"the manifests in {shown} cannot be read",
+        f"kustomize does not take the manifests in {shown}",
         evidence=exc.evidence,
-        why="a file is not YAML, is no Kubernetes object, or is listed but missing",
-        hint=f"kubectl kustomize {folders[-1]}",
+        why="a kustomization names something that is not there, or twice",
+        hint=f"kubectl kustomize {display(folders[-1])}",
     )

@@ -18,7 +18,7 @@ from kindloop.config import Config, Workload
 from kindloop.errors import KindloopError, RolloutFailed
 from kindloop.pods import Trouble, complete, current_pods, last_probe_failure, summary, trouble
 
-__all__ = ["logs_tail", "objects", "restart", "wait"]
+__all__ = ["documents", "logs_tail", "objects", "restart", "wait"]
 
 LOG_LINES = 20
 Object = Mapping[str, Any]
@@ -112,11 +112,11 @@ def _watch(config: Config, kind: str, changes: queue.Queue[tuple[str, Object]]) 
     return process.Child(
         ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}", "get", kind,
          "--watch", "--output-watch-events", "--output=json"],
-        on_line=_documents(lambda document: changes.put((kind, document))),
+        on_line=documents(lambda document: changes.put((kind, document))),
     )  # fmt: skip
 
 
-def _documents(found: Callable[[Object], None]) -> process.OnLine:
+def documents(found: Callable[[Object], None]) -> process.OnLine:
     """Cut kubectl's stream into JSON documents: one a line, or indented, by its version."""
     lines: list[str] = []
 
@@ -155,7 +155,8 @@ def _late(
     if deployment is None:
         return RolloutFailed(
             f"there is no Deployment {workload.name} after {workload.ready_s} s",
-            why=f"the manifests in {workload.manifests.name} name their Deployment differently",
+            why="the manifests have "
+            + (", ".join(d["metadata"]["name"] for d in objects(config, "deployments")) or "none"),
             hint=f"name it {workload.name}, or rename the workload in kindloop.yaml",
         )
     ours = current_pods(deployment, pods.values())

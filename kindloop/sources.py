@@ -55,6 +55,7 @@ def baking(source: Source) -> Iterator[Callable[[], object]]:
 
 
 def fetched(source: Source) -> str:
+    """Pull the image if that is how it comes; returns its reference. Raises BuildFailed."""
     if source.how == "pull":
         with report.step(f"pull {source.reference}"):
             _pull(source.reference)

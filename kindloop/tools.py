@@ -93,8 +93,10 @@ def run(
     try:
         process = sh.Command(str(program))(*words[1:], **_options(cwd, environ(env), stdin))
         exit_code = _wait(process, timeout_s)
-    except OSError as exc:
-        raise ToolMissing(f"{words[0]} cannot be run: {exc}", hint=INSTALL_HINT) from exc
+    except (OSError, sh.ForkException) as exc:
+        # sh quotes the traceback of the forked child: its last line is the reason.
+        reason = str(exc).strip().splitlines()[-1].strip()
+        raise ToolMissing(f"{words[0]} cannot be run: {reason}", hint=INSTALL_HINT) from exc
     result = Result(
         words,
         0 if exit_code is None else exit_code,
@@ -156,7 +158,10 @@ def _wait(process: Any, timeout_s: float) -> int | None:
         raise
     finally:
         ended.set()
-    return None if late.is_set() else int(process.exit_code)
+    if late.is_set():
+        timer.join()
+        return None
+    return int(process.exit_code)
 
 
 def _watch(pid: int, timeout_s: float, ended: threading.Event, late: threading.Event) -> None:
@@ -170,8 +175,8 @@ def _end_group(pid: int, ended: threading.Event) -> None:
     for number, grace_s in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 0.0)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, number)
-        if ended.wait(grace_s):
-            return
+        # No return when it ended: a grandchild may have outlived it in the same group.
+        ended.wait(grace_s)
 
 
 def _text(value: bytes | str) -> str:

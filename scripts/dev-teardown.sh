@@ -105,11 +105,13 @@ end_dockerd() {
   local tries=0
   [ -n "$DOCKERD" ] || return 0
   if [ -n "$(docker_group docker ps -q 2>/dev/null)" ]; then
-    stayed "dockerd (process $DOCKERD): containers run in it; end it with ${SUDO:+$SUDO }kill $DOCKERD"
+    stayed "dockerd (process $DOCKERD): containers run in it; end it with: ${SUDO:+$SUDO }kill $DOCKERD"
     return 0
   fi
   say "· ending dockerd (process $DOCKERD)"
-  $SUDO kill "$DOCKERD" 2>/dev/null
+  # kill is a program only where procps is installed, but always a part of the shell.
+  # shellcheck disable=SC2016 # expanded by the inner shell
+  $SUDO sh -c 'kill "$1"' sh "$DOCKERD"
   while [ "$tries" -lt 60 ] && our_dockerd >/dev/null; do sleep 0.5; tries=$((tries + 1)); done
   if our_dockerd >/dev/null; then stayed "dockerd (process $DOCKERD): it did not end in 30 s"; else DOCKERD=""; fi
 }

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-
 from kindloop.verify.document import METHODS, Document, Node, load
 
 __all__ = [

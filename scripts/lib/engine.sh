@@ -86,20 +86,20 @@ start_engine() {
   wait_for_engine
 }
 
-# Detached in a session of its own, so that it outlives this terminal; the shell that becomes
-# dockerd writes its own process id, whatever sudo puts between.
+# Detached in a session of its own, so that it outlives this terminal and sudo's; the shell that
+# becomes dockerd writes its own process id, whatever stands between.
 start_dockerd() {
-  local program
+  local program detached
   program="$(find_dockerd)" || return 1
   mkdir -p "$STATE"
   : >"$DOCKERD_PID"
   : >>"$DOCKERD_LOG"
   [ -z "$SUDO" ] || sudo -v || return 1
   say "· starting dockerd (log: $DOCKERD_LOG)"
-  # shellcheck disable=SC2016 # expanded by the inner shell
-  $SUDO setsid sh -c 'echo $$ >"$1"; PATH=/usr/sbin:/sbin:$PATH; export PATH; exec "$2"' \
-    sh "$DOCKERD_PID" "$program" >>"$DOCKERD_LOG" 2>&1 </dev/null &
-  disown $! 2>/dev/null || true
+  # shellcheck disable=SC2016 # expanded by the inner shells
+  detached='trap "" HUP; PATH="/usr/sbin:/sbin:$PATH"; export PATH
+    setsid sh -c '\''echo $$ >"$1"; exec "$2"'\'' sh "$1" "$2" >>"$3" 2>&1 </dev/null &'
+  $SUDO sh -c "$detached" sh "$DOCKERD_PID" "$program" "$DOCKERD_LOG" >/dev/null </dev/null
 }
 
 # Up to a minute: the first start makes the network and the storage.

@@ -63,8 +63,10 @@ look_around() {
   done
 }
 
-# Whether the node image has to be baked: none of ours is there, and none can be pulled.
+# Whether the node image has to be baked: none of ours is there, and none can be pulled. An engine
+# that has yet to be started may have one: then the question waits for the next round.
 baking() {
+  case "${ENGINE:-}" in not-running | no-permission) return 1 ;; esac
   if [ -z "$BAKES" ]; then
     BAKES=yes
     if [ "${ENGINE:-}" = ok ] && [ -n "$(docker_group docker images -q --filter "label=$RECIPE_LABEL" "$NODE_REPOSITORY" 2>/dev/null)" ]; then

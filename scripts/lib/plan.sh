@@ -81,11 +81,14 @@ plan_apt() {
   if [ "$1" = docker ]; then PLAN_START=yes; fi
 }
 
-# candidate PACKAGE: the version that apt would install, without its epoch; nothing when none.
+# candidate PACKAGE: the version that apt would install, without its epoch; nothing when none. What
+# a newer release offers below the priority of anything installed is not for us either.
 candidate() {
-  local version
+  local version priority
   version="$(LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p')"
-  case "$version" in "" | "(none)") ;; *) printf '%s' "${version#*:}" ;; esac
+  case "$version" in "" | "(none)") return 0 ;; esac
+  priority="$(LC_ALL=C apt-cache policy "$1" 2>/dev/null | tr -s ' ' | grep -F " $version " | sed -n '1s/^.* \([0-9-]*\)$/\1/p')"
+  if [ "${priority:-500}" -ge 100 ]; then printf '%s' "${version#*:}"; fi
 }
 
 candidate_does() {

@@ -13,7 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live import CHECKOUT, NAME, ROOT, Loop, free_offset, sync
+import yaml
+from live import (
+    CHECKOUT,
+    FOREIGN_KUBECONFIG,
+    NAME,
+    ROOT,
+    STATE,
+    USERS_KUBECONFIG,
+    Loop,
+    free_offset,
+    sync,
+)
+
+from kindloop.config import DEFAULT_PORTS, NODE_PORTS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,14 +51,29 @@ def checkout() -> Path:
 
 @pytest.fixture(scope="session")
 def down(checkout: Path) -> Iterator[Loop]:
-    """kindloop in the tests' checkout, with no cluster yet."""
-    swept = Loop(checkout, NAME, 1000)
+    """kindloop in the tests' checkout, with no cluster yet and a state directory of the tests' own.
+
+    So `--all` can mean this environment only. KUBECONFIG names a file that stands for the user's.
+    """
+    STATE.mkdir(parents=True, exist_ok=True)
+    USERS_KUBECONFIG.write_text(FOREIGN_KUBECONFIG)
+    env = {"XDG_STATE_HOME": str(STATE), "KUBECONFIG": str(USERS_KUBECONFIG)}
     if "KINDLOOP_KEEP" not in os.environ:
-        swept.run("dev-down")
-    loop = Loop(checkout, NAME, free_offset())
+        Loop(checkout, NAME, 1000, env).run("dev-down")
+    loop = Loop(checkout, NAME, _offset(), env)
     yield loop
     if "KINDLOOP_KEEP" not in os.environ:
         loop.run("dev-down")
+
+
+def _offset() -> int:
+    """The offset of the cluster that an earlier run kept, else one that is free now."""
+    config = STATE / "kindloop" / NAME / "kind-config.yaml"
+    if "KINDLOOP_KEEP" in os.environ and config.exists():
+        node = yaml.safe_load(config.read_text())["nodes"][0]
+        ports = {m["containerPort"]: m["hostPort"] for m in node["extraPortMappings"]}
+        return int(ports[NODE_PORTS["petstore"]]) - DEFAULT_PORTS["petstore"]
+    return free_offset()
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +88,10 @@ def up(first_up: tuple[Loop, str]) -> Iterator[Loop]:
     loop, _ = first_up
     yield loop
     sync(ROOT, loop.root)
+
+
+@pytest.fixture
+def healed(up: Loop) -> Iterator[Loop]:
+    """A healthy environment for a test that breaks what runs: `dev-up` must heal it afterwards."""
+    yield up
+    up.mended()

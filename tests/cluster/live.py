@@ -21,6 +21,9 @@ from kindloop.config import DEFAULT_PORTS
 ROOT = Path(__file__).resolve().parents[2]
 CHECKOUT = ROOT / "build" / "test-checkout"
 NAME = "kltest-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
+STATE = ROOT / "build" / "test-state"
+USERS_KUBECONFIG = STATE / "users-kubeconfig"
+FOREIGN_KUBECONFIG = "apiVersion: v1\nkind: Config\ncurrent-context: production\n"
 PATIENCE_S = 180
 """Seconds that anything but a build or a bake may take on a busy machine; never asserted."""
 
@@ -35,7 +38,7 @@ class Said:
     @property
     def error(self) -> str:
         """The error alone: from its first line to the end."""
-        return self.text[max(self.text.rfind("error: "), 0) :]
+        return self.text[("\n" + self.text).find("\nerror: ") :]
 
     @property
     def message(self) -> str:
@@ -102,6 +105,7 @@ class Loop:
         """Run `invoke WORDS`; its exit code and all it said."""
         done = self.run(*words, env=env, timeout_s=timeout_s)
         assert "Traceback" not in done.stderr, done.stderr
+        print(f"$ invoke {' '.join(words)}\n{done.stdout}{done.stderr}[exit code {done.returncode}]")
         return Said(done.returncode, done.stdout + done.stderr)
 
     def ok(self, *words: str, env: dict[str, str] | None = None, timeout_s: float = 900) -> str:

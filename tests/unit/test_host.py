@@ -359,6 +359,7 @@ def test_a_bake_is_needed_without_image_and_registry(monkeypatch: pytest.MonkeyP
 
 def test_every_probe_of_the_data_file_is_a_command_with_a_known_version_form() -> None:
     said = {
+        "curl": "curl 7.88.1 (x86_64-pc-linux-gnu) libcurl/7.88.1",
         "kind": "kind v0.31.0 go1.26.8 linux/amd64",
         "kubectl": "Client Version: v1.32.4\nKustomize Version: v5.5.0",
         "cargo": "cargo 1.95.0 (f2d3ce0bd 2026-03-21)",

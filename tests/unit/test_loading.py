@@ -406,9 +406,10 @@ MISTAKES = [
         "2:7: core: a\0b does not exist",
     ),
     row(
-        "unset variable",
-        "app:\n  root: ${BRRTROUTER_ROOT}/examples",
+        "unset variable beside another mistake",
+        "app:\n  root: ${BRRTROUTER_ROOT}/examples\ncore: no/core",
         "3:9: app.root: the environment variable BRRTROUTER_ROOT is not set",
+        "4:7: core: no/core does not exist",
     ),
     Row(
         "url names a port that is off",
@@ -456,6 +457,15 @@ def test_a_mistake_is_told_with_its_place(checkout: Path, case: Row) -> None:
     assert error.message == f"kindloop.yaml has {count}"
     first = case.told[0].split(":")[0]
     assert error.hint == f"edit kindloop.yaml:{first}, then run the command again"
+
+
+def test_a_variable_that_alone_is_missing_is_what_to_do_next(checkout: Path) -> None:
+    error = fails(checkout, "version: 1\napp: {root: '${APP}'}\ncore: ${APP}/core\n")
+    assert error.evidence == (
+        "kindloop.yaml:2:13: app.root: the environment variable APP is not set",
+        "kindloop.yaml:3:7: core: the environment variable APP is not set",
+    )
+    assert error.hint == "export APP=PATH, then run the command again"
 
 
 def test_all_mistakes_at_once_by_line(checkout: Path) -> None:
