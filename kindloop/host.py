@@ -70,8 +70,11 @@ def specs() -> tuple[ToolSpec, ...]:
     return tuple(ToolSpec(name, *(keys[n] for n in names)) for name, keys in sections.items())
 
 
-def inspect(config_ports: Mapping[str, int]) -> Host:
-    """Ask everything; takes a second, three more where no registry answers."""
+def inspect(config_ports: Mapping[str, int], *, own_node: str = "") -> Host:
+    """Ask everything; takes a second, three more where no registry answers.
+
+    `own_node` is the environment's node container: the ports that it has are no finding.
+    """
     found = engine()
     folders = [state.cache_home(), state.state_home()]
     if found.data_root and Path(found.data_root).is_dir():
@@ -86,7 +89,7 @@ def inspect(config_ports: Mapping[str, int]) -> Host:
         inotify=probes.inotify(),
         memory=probes.memory(),
         free_gb={str(folder): round(probes.free_gb(folder), 1) for folder in folders},
-        ports=tuple(ports_taken(config_ports)),
+        ports=tuple(p for p in ports_taken(config_ports) if p.by != f"container {own_node}"),
         umask=probes.umask(),
         noexec=next((str(f) for f in folders if probes.is_noexec(f)), ""),
     )

@@ -15,6 +15,8 @@ CONFIG_REASONS = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 )
 
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
 Object = Mapping[str, Any]
 
 
@@ -40,12 +42,14 @@ def complete(deployment: Object) -> bool:
 
 
 def current_pods(deployment: Object, pods: Iterable[Object]) -> list[Object]:
-    """Pods of the newest template: those that run every image which the Deployment names now."""
-    wanted = {c["image"] for c in deployment["spec"]["template"]["spec"]["containers"]}
+    """Pods of the newest template: what the Deployment says now is what they were made of."""
+    template = deployment["spec"]["template"]
+    marks = template.get("metadata", {}).get("annotations") or {}
     return [
         pod
         for pod in pods
-        if {c["image"] for c in pod["spec"]["containers"]} == wanted
+        if marks.items() <= (pod["metadata"].get("annotations") or {}).items()
+        and _told(pod) == _told(template)
         and not pod["metadata"].get("deletionTimestamp")
     ]
 
@@ -82,6 +86,17 @@ def summary(pods: Iterable[Object]) -> str:
             f"{restarts} restarts"
         )
     return "; ".join(parts) or "no pod"
+
+
+def _told(pod: Object) -> dict[str, list[Any]]:
+    """What a template decides about each container, without what the API server fills in."""
+    return {
+        c["name"]: [
+            *(c.get(key) for key in ("image", "command", "args", "env", "envFrom", *PROBES)),
+            c.get("resources", {}).get("limits"),
+        ]
+        for c in pod["spec"]["containers"]
+    }
 
 
 def _pod_trouble(pod: Object, events: Sequence[Object]) -> Trouble | None:

@@ -13,7 +13,7 @@ __all__ = ["section", "text"]
 
 @cache
 def text() -> str:
-    """The content of `kindloop/data/versions.toml`; its bytes count in every recipe digest."""
+    """The content of `kindloop/data/versions.toml`."""
     return (resources.files("kindloop") / "data" / "versions.toml").read_text(encoding="utf-8")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from kindloop import flows, host, report, status
+from kindloop import cluster, flows, host, report, status
 from kindloop.tasks._task import load, show, task
 
 __all__ = ["TASKS"]
@@ -99,8 +99,9 @@ def dev_down(c: Context, all: bool = False, verbose: bool = False) -> None:  # n
 @task("dev-doctor")
 def dev_doctor(c: Context, json: bool = False) -> None:
     """Show what this machine has and what is missing."""
-    ports = load(json=json).cluster.host_ports()
-    facts = host.inspect(ports)
+    config = load(json=json)
+    node = cluster.environment(config).node
+    facts = host.inspect(config.cluster.host_ports(), own_node=node)
     if json:
         report.data(host.as_json(facts))
     else:
