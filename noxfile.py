@@ -65,12 +65,6 @@ def rust(session: nox.Session) -> None:
 
 
 @nox.session
-def cluster(session: nox.Session) -> None:
-    """Faults and healing on a kind cluster of its own."""
-    session.run("pytest", "tests/cluster", "-m", "cluster", *session.posargs, **PATIENT)
-
-
-@nox.session
 def smoke(session: nox.Session) -> None:
     """Every operation of the live service, by curl.
 
@@ -88,6 +82,15 @@ def smoke(session: nox.Session) -> None:
     finally:
         if env and "KINDLOOP_KEEP" not in os.environ:
             session.run("invoke", "dev-down", env=env, **PATIENT)
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Faults and healing on a kind cluster of its own.
+
+    After smoke on purpose: the tests' checkout starts with what cargo compiled there.
+    """
+    session.run("pytest", "tests/cluster", "-m", "cluster", *session.posargs, **PATIENT)
 
 
 def own_environment() -> dict[str, str]:

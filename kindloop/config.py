@@ -89,9 +89,11 @@ class Stage:
     name: str
     run: str
     """The command, split like a shell would but run without one. `{target}` is the folder where
-    cargo puts this profile's binaries (absolute); `{root}` is app.root."""
+    cargo puts this profile's binaries, `{root}` is app.root, `{here}` the folder of
+    kindloop.yaml; all are absolute."""
     inputs: tuple[str, ...] = ()
-    """Files, folders or globs, relative to app.root: a change of their content makes it stale."""
+    """Files, folders or globs, relative to app.root: a change of their content makes it stale.
+    Same placeholders as `run`."""
     outputs: tuple[str, ...] = ()
     """Files or folders that must exist afterwards; same placeholders as `run`."""
     needs: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from kindloop import (
     verify,
 )
 from kindloop.config import Config, Workload
-from kindloop.errors import ConfigError, KindloopError, RolloutFailed, ToolMissing, Unhealthy
+from kindloop.errors import CannotTell, ConfigError, KindloopError, RolloutFailed, ToolMissing, Unhealthy
 from kindloop.sources import baking, fetched, node_image_source, workload_base
 
 __all__ = [
@@ -184,6 +184,8 @@ def stop(config: Config) -> None:
 def start(config: Config) -> None:
     """Start a stopped node and wait until every workload answers."""
     with _changing(config):
+        if cluster.needs_image(config):
+            cluster.require(config)  # there is no node to start: it says what to do
         cluster.ensure(config, None)
         for workload in config.workloads.values():
             _settle(config, workload, "")
@@ -205,16 +207,19 @@ def logs(config: Config, name: str = "", *, follow: bool = False, tail: int = 10
     base = ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}", "logs"]
     base += ["--prefix", f"--tail={tail}", "--all-containers"] + (["--follow"] if follow else [])
     with ExitStack() as stack:
-        children = [
-            stack.enter_context(
+        children = {
+            w.name: stack.enter_context(
                 process.Child(
                     [*base, f"deployment/{w.name}"], on_line=lambda text, _: report.output(text)
                 )
             )
             for w in _named(config, name)
-        ]
-        for child in children:
-            child.wait()
+        }
+        failed = [w for w, child in children.items() if not child.wait().ok]
+    if failed:
+        raise CannotTell(
+            f"the log of {', '.join(failed)} could not be read to its end", hint="invoke dev-status"
+        )
 
 
 def smoke(config: Config, *, only: str | None = None) -> verify.Report:

@@ -32,7 +32,7 @@ _VARIABLES: Mapping[str, tuple[Any, Keys]] = {
     "KINDLOOP_PROFILE": (Profile, ("profile",)),
 }
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_][\w.-]*\}")
-_FOLDERS = ("{target}", "{root}")
+_FOLDERS = ("{target}", "{root}", "{here}")
 _PORTS = {f"{{ports.{name}}}": name for name in NODE_PORTS}
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -234,7 +234,7 @@ def _reference_faults(
 def _placeholder_faults(keys: Keys, value: Any, values: Mapping[Keys, Any]) -> Iterator[str]:
     allowed: tuple[str, ...] = ()
     match keys:
-        case ("stages", _, "run") | ("stages", _, "outputs", _):
+        case ("stages", _, "run") | ("stages", _, "inputs" | "outputs", _):
             allowed = _FOLDERS
         case ("workloads", _, "url"):
             allowed = tuple(_PORTS)

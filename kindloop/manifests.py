@@ -97,8 +97,11 @@ def render(
             "kubectl", "kustomize", "--load-restrictor=LoadRestrictionsNone", work, timeout_s=30
         )
     except ToolFailed as exc:
-        raise _render_failed(folders, exc) from exc
-    return [d for d in yaml.safe_load_all(result.stdout) if d]
+        raise _render_failed(folders, exc.evidence) from exc
+    documents = [d for d in yaml.safe_load_all(result.stdout) if d]
+    if not all("apiVersion" in d for d in documents):
+        raise _render_failed(folders, ())  # kustomize lets it pass
+    return documents
 
 
 def refs(documents: Iterable[Mapping[str, Any]]) -> list[Ref]:
@@ -228,7 +231,7 @@ def _refused(stderr: str) -> KindloopError:
     )
 
 
-def _render_failed(folders: Sequence[Path], exc: ToolFailed) -> KindloopError:
+def _render_failed(folders: Sequence[Path], evidence: Sequence[str]) -> KindloopError:
     found = mistakes(folders)
     if found:
         return ConfigError(
@@ -237,7 +240,7 @@ def _render_failed(folders: Sequence[Path], exc: ToolFailed) -> KindloopError:
     shown = ", ".join(display(folder) for folder in folders)
     return ConfigError(
         f"kustomize does not take the manifests in {shown}",
-        evidence=exc.evidence,
+        evidence=evidence,
         why="a kustomization names something that is not there, or twice",
         hint=f"kubectl kustomize {display(folders[-1])}",
     )

@@ -14,9 +14,10 @@ from pathlib import Path
 from kindloop import fingerprint, tools
 from kindloop.config import Stage
 from kindloop.errors import CannotTell, NotOurs, ToolFailed
+from kindloop.stage_plan import Observed
 from kindloop.stage_state import Site, digest_files
 
-__all__ = ["Before", "discard_unfinished", "look", "output_files", "refuse_foreign_edits"]
+__all__ = ["Before", "date_anew", "discard_unfinished", "look", "output_files", "refuse_foreign_edits"]
 
 Signature = tuple[int, int, int, int]
 """Times of change in nanoseconds, size, inode."""
@@ -47,6 +48,22 @@ def refuse_foreign_edits(site: Site, stage: Stage) -> None:
             "then: invoke build",
             evidence=edited,
         )
+
+
+def date_anew(site: Site, stage: Stage, observed: Observed) -> None:
+    """Give inputs that changed but look old the date of today.
+
+    Cargo builds again what is newer than its last build; a file that came back by `mv`, `cp -p`
+    or `rsync -a` is not, and would be passed over in silence.
+    """
+    last = observed.left or site.record(stage.name)
+    if last is None:
+        return
+    last_s = site.last_run_s(stage.name)
+    for name, digest in observed.inputs.items():
+        path = site.root / name
+        if last.inputs.get(name) != digest and path.stat().st_mtime <= last_s:
+            os.utime(path)
 
 
 def output_files(site: Site, stage: Stage) -> dict[str, str]:

@@ -32,6 +32,8 @@ class Left:
     how: Literal["interrupted", "failed"]
     files: Mapping[str, str] = field(default_factory=dict)
     """Digest of each output file then, by path relative to app.root."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Digest of each input that it was given, by path relative to app.root."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from kindloop import cargo, fingerprint, state, tools
 from kindloop.cargo import TargetPlan
@@ -62,9 +63,12 @@ class Site:
         return self.for_cluster if stage.platform == "cluster" else self.for_host
 
     def place(self, stage: Stage, text: str) -> str:
-        """`text` with the placeholders `{target}` and `{root}` filled in."""
+        """`text` with the placeholders `{target}`, `{root}` and `{here}` filled in."""
         binaries = self.target_dir / self.plan_for(stage).target.triple / "release"
-        return text.replace("{target}", str(binaries)).replace("{root}", str(self.root))
+        folders = {"{target}": binaries, "{root}": self.root, "{here}": self.config.root}
+        for name, folder in folders.items():
+            text = text.replace(name, str(folder))
+        return text
 
     def path(self, stage: Stage, output: str) -> Path:
         """Absolute path of an output as declared."""
@@ -117,8 +121,16 @@ class Site:
         if not self._mark_path(name).exists():
             return None
         document = state.read_json(self._mark_path(name)) or {}
-        files = document.get("files") or {}
-        return Left("failed" if document.get("how") == "failed" else "interrupted", files)
+        files, inputs = document.get("files") or {}, document.get("inputs") or {}
+        how: Literal["failed", "interrupted"] = (
+            "failed" if document.get("how") == "failed" else "interrupted"
+        )
+        return Left(how, files, inputs)
+
+    def last_run_s(self, name: str) -> float:
+        """When the stage last began or ended to run, in seconds since the epoch; 0 for never."""
+        paths = (self._mark_path(name), self.build_dir / f"{name}.json")
+        return max((p.stat().st_mtime for p in paths if p.exists()), default=0.0)
 
     def forget(self, name: str) -> None:
         """Drop what is known about the stage."""
@@ -172,7 +184,8 @@ def inspect_stage(site: Site, name: str, *, strict: bool = False) -> Observed:
         missing.append(pattern)
         return True
 
-    inputs = fingerprint.digest_inputs(site.root, stage.inputs, site.digests, may_miss=may_miss)
+    patterns = [site.place(stage, pattern) for pattern in stage.inputs]
+    inputs = fingerprint.digest_inputs(site.root, patterns, site.digests, may_miss=may_miss)
     return Observed(
         command=stage.run,
         settings=site.settings(stage),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from kindloop import report, stage_guard, state
 from kindloop.config import Config, Stage, Workload
@@ -152,13 +153,15 @@ def _turn(
 def _run(site: Site, stage: Stage, observed: Observed, needs: Mapping[str, str]) -> Record:
     stage_guard.refuse_foreign_edits(site, stage)
     before = stage_guard.look(site, stage)
-    site.mark(stage.name, Left("interrupted", observed.left.files if observed.left else {}))
+    stage_guard.date_anew(site, stage, observed)
+    files = observed.left.files if observed.left else {}
+    site.mark(stage.name, Left("interrupted", files, observed.inputs))
     try:
         started_s = time.monotonic()
         execute(site, stage)
         outputs = _collect(site, stage)
     except BaseException as exc:
-        _leave(site, stage, before, exc)
+        _leave(site, stage, observed, before, exc)
         if isinstance(exc, KeyboardInterrupt):
             raise Interrupted(
                 f"stage {stage.name} was interrupted", hint="invoke build (starts it again)"
@@ -180,12 +183,16 @@ def _run(site: Site, stage: Stage, observed: Observed, needs: Mapping[str, str])
     return record
 
 
-def _leave(site: Site, stage: Stage, before: stage_guard.Before, exc: BaseException) -> None:
+def _leave(
+    site: Site, stage: Stage, observed: Observed, before: stage_guard.Before, exc: BaseException
+) -> None:
     """Leave no half-written output, and remember which tracked files are the stage's own work."""
     stage_guard.discard_unfinished(site, stage, before)
     files = stage_guard.output_files(site, stage)
-    failed = isinstance(exc, KindloopError)
-    site.mark(stage.name, Left("failed" if failed else "interrupted", files))
+    how: Literal["failed", "interrupted"] = (
+        "failed" if isinstance(exc, KindloopError) else "interrupted"
+    )
+    site.mark(stage.name, Left(how, files, observed.inputs))
 
 
 def _collect(site: Site, stage: Stage) -> dict[str, str]:

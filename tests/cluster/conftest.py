@@ -22,6 +22,7 @@ from live import (
     STATE,
     USERS_KUBECONFIG,
     Loop,
+    docker,
     free_offset,
     sync,
 )
@@ -95,3 +96,17 @@ def healed(up: Loop) -> Iterator[Loop]:
     """A healthy environment for a test that breaks what runs: `dev-up` must heal it afterwards."""
     yield up
     up.mended()
+
+
+@pytest.fixture
+def foreign() -> Iterator[str]:
+    """A container that kind takes for the node of a cluster `klforeign`."""
+    name = "klforeign-control-plane"
+    base = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "kindloop/base").split()[0]
+    labels = ["--label=io.x-k8s.kind.cluster=klforeign", "--label=io.x-k8s.kind.role=control-plane"]
+    docker("rm", "--force", name, check=False)
+    docker("run", "--detach", "--name", name, *labels, "--entrypoint=/bin/busybox", base, "sleep", "3600")
+    started = docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name)
+    yield "klforeign"
+    assert docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name) == started
+    docker("rm", "--force", name)

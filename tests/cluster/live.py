@@ -204,6 +204,10 @@ class Running:
         """Whether a descendant's command line begins with these words."""
         return any(found[: len(words)] == list(words) for found in descendants(self.popen.pid))
 
+    def runs_with(self, word: str) -> bool:
+        """Whether a descendant's command line has this word."""
+        return any(word in found for found in descendants(self.popen.pid))
+
 
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "invoke", *words]

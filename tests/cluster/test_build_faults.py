@@ -17,12 +17,12 @@ def line_of(text: str, part: str) -> int:
 def test_broken_openapi_document_names_its_line_and_the_old_one_is_served(up: Loop) -> None:
     document = up.root / "examples/petstore/openapi.yaml"
     before = up.curl("/openapi.yaml")
-    edit(document, "operationId: get_pet\n", "operationId: get_pet\n      responsez: {}\n")
-    line = line_of(document.read_text(), "responsez")
+    edit(document, 'items: {$ref: "#/components/schemas/Pet"}', 'items: {$ref: "#/components/schemas/Pett"}')
+    line = line_of(document.read_text(), "schemas/Pett")
     said = up.say("dev-rebuild")
     assert said.code == 5
     assert f"openapi.yaml:{line}" in said.error
-    assert "responsez" in said.error
+    assert "schemas/Pett" in said.error
     assert up.curl("/openapi.yaml") == before
 
 
@@ -47,7 +47,8 @@ def test_smoke_names_a_field_that_a_handler_breaks(healed: Loop) -> None:
     assert said.code == 1
     assert re.search(r"checks failed: .*\bget_user\b", said.message)
     assert "email" in said.error
-    assert f"curl" in said.error
+    assert f"curl " in said.error
+    assert f"{healed.url}/users/ann" in said.error
 
 
 def test_smoke_names_an_operation_that_the_service_lost(healed: Loop) -> None:

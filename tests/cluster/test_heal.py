@@ -31,7 +31,7 @@ def test_smoke_fails_without_pods_and_heals(up: Loop) -> None:
 
 def test_stopped_node_is_told_and_started_with_its_pods(up: Loop) -> None:
     before = set(up.pods())
-    docker("stop", "--time", "2", up.node)
+    up.ok("dev-stop")
     status = up.say("dev-status")
     assert status.code == 1
     assert "stopped" in status.text
@@ -39,16 +39,17 @@ def test_stopped_node_is_told_and_started_with_its_pods(up: Loop) -> None:
     refused = up.say("dev-rebuild")
     assert refused.code == 1
     assert refused.message == f"error: the node of {up.name} is stopped"
-    up.ok("dev-up")
+    up.ok("dev-start")
     assert set(up.pods()) == before
     assert "ok" in up.curl("/health")
 
 
-def test_stop_and_start_keep_the_pods(up: Loop) -> None:
+def test_killed_node_is_healed_by_up_with_its_pods(up: Loop) -> None:
     before = set(up.pods())
-    up.ok("dev-stop")
-    up.ok("dev-start")
+    docker("kill", up.node)
+    up.ok("dev-up")
     assert set(up.pods()) == before
+    assert "ok" in up.curl("/health")
 
 
 def test_two_dev_up_at_once(up: Loop) -> None:

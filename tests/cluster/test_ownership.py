@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live import FOREIGN_KUBECONFIG, ROOT, USERS_KUBECONFIG, Loop, docker, sync
-
-FOREIGN = "klforeign"
-
-
-@pytest.fixture
-def foreign() -> Iterator[str]:
-    """A container that kind takes for the node of a cluster `klforeign`."""
-    name = f"{FOREIGN}-control-plane"
-    base = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "kindloop/base").split()[0]
-    labels = [f"--label=io.x-k8s.kind.cluster={FOREIGN}", "--label=io.x-k8s.kind.role=control-plane"]
-    docker("rm", "--force", name, check=False)
-    docker("run", "--detach", "--name", name, *labels, "--entrypoint=/bin/busybox", base, "sleep", "3600")
-    started = docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name)
-    yield FOREIGN
-    assert docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name) == started
-    docker("rm", "--force", name)
-
+from live import FOREIGN_KUBECONFIG, ROOT, USERS_KUBECONFIG, Loop, sync
 
 @pytest.mark.parametrize("task", ["dev-up", "dev-rebuild", "dev-stop", "dev-down"])
 def test_foreign_cluster_is_refused(down: Loop, foreign: str, task: str) -> None:

@@ -73,17 +73,14 @@ def invoke(example: Path, *words: str, env: Mapping[str, str]) -> Result:
     return tools.run(*argv, cwd=example, env=env, check=False)
 
 
-def generator_runs(config: Config) -> list[list[str]]:
-    """The arguments of each run of the generator that any stage makes."""
-    commands: list[list[str]] = []
-    for stage in config.stages.values():
-        words = shlex.split(stage.run)
-        script = words[2] if words[:2] == ["sh", "-ec"] else stage.run
-        for command in script.split(";"):
-            argv = shlex.split(command)
-            if "brrtrouter-gen" in argv:
-                commands.append(argv[argv.index("--") + 1 :])
-    return commands
+def generator_runs(example: Path) -> list[list[str]]:
+    """The arguments of each run of the generator."""
+    script = (example / "generate.sh").read_text()
+    function, body = script.split("generate() {")[1].split("}\n", 1)
+    common = shlex.split(function)
+    lines = [shlex.split(line) for line in body.splitlines() if line.startswith("generate ")]
+    assert all("brrtrouter-gen" not in word for word in shlex.split(body, comments=True))
+    return [[*common[common.index("--") + 1 : -1], *line[1:]] for line in lines]
 
 
 def flags(argv: list[str]) -> dict[str, str]:
@@ -121,21 +118,33 @@ def test_a_folder_that_is_no_brrtrouter_is_told(example: Path, tmp_path: Path) -
 
 
 def test_the_generator_cannot_overwrite_what_users_edit(config: Config) -> None:
-    runs = [flags(argv) for argv in generator_runs(config)]
-    assert len(runs) == 2
+    named = [stage.name for stage in config.stages.values() if "gen" in stage.run]
+    assert named == ["generate"]
+    assert config.stages["generate"].run == "sh {here}/generate.sh"
+    runs = [flags(argv) for argv in generator_runs(config.root)]
     for run in runs:
-        # Without --only it writes every part, whatever else is given.
+        # Without --only it writes every part there is.
         parts = set(run["--only"].split(","))
-        # `main` and `docs` are written over without --force, too: Cargo.toml, main.rs,
-        # config.yaml and the static pages.
-        assert not parts & {"main", "docs"}
+        # `main` and `docs` overwrite without --force, too: Cargo.toml, main.rs, config.yaml and
+        # the static pages.
+        assert parts <= {"handlers", "types", "registry", "controllers"}
         # `controllers` leaves those that exist alone, but only as long as nothing forces it.
         forced = {"--force", "-f"} & run.keys()
         assert not (forced and "controllers" in parts)
-        assert parts <= {"handlers", "types", "registry", "controllers"}
-    # What makes a new operation's controller, and what renews the rest.
+    # The first makes the controllers of new operations, the second renews the rest.
     assert [run["--only"] for run in runs] == ["controllers", "handlers,types,registry"]
     assert "--force" in runs[1]
+
+
+def test_no_formatter_touches_controllers(example: Path) -> None:
+    script = (example / "generate.sh").read_text()
+    lines = [line for line in script.splitlines() if not line.startswith("#")]
+    # The generator's own `cargo fmt` formats the whole crate.
+    assert "export BRRTR_CARGO_BIN=true" in lines
+    # A file named on the command line is followed into all that its `mod` lines name.
+    named = [word for line in lines if "rustfmt" in line for word in shlex.split(line)]
+    assert not [word for word in named if "lib.rs" in word or "main.rs" in word]
+    assert "$src/controllers/mod.rs" not in named
 
 
 def test_controllers_are_inputs_of_the_service_and_nobodys_outputs(

@@ -10,6 +10,7 @@ import signal
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -570,6 +571,28 @@ def test_cargo_errors_are_file_line_error(project: Project) -> None:
     assert "--> src/main.rs:2:18" in log
     assert '{"reason"' not in log
     assert "\x1b[" not in log
+
+
+@pytest.mark.parametrize("ended", ["well", "badly"])
+def test_a_source_that_comes_back_with_its_old_date_is_built_again(
+    project: Project, ended: str
+) -> None:
+    crate(project, 'fn main() { println!("old") }\n')
+    project.build()
+    main, kept = project.app / "src/main.rs", project.root / "kept.rs"
+    main.rename(kept)
+    project.write("src/main.rs", 'fn main() { println!("new") }\n')
+    if ended == "well":
+        project.build()
+    else:
+        good = project.stages["tiny"]
+        project.stages["tiny"] = replace(good, outputs=("{target}/nothing",))
+        failed(project)
+        project.stages["tiny"] = good
+    kept.rename(main)
+    artifact = project.build()["tiny"].artifact
+    assert artifact
+    assert tools.run(artifact).stdout == "old\n"
 
 
 def test_many_cargo_errors_are_ten_lines(project: Project) -> None:

@@ -327,12 +327,12 @@ MISTAKES = [
     row(
         "port in outputs",
         stage("{run: x, outputs: ['{ports.petstore}']}"),
-        "4:25: stages.b.outputs[0]: unknown placeholder {ports.petstore} (known: {target}, {root})",
+        "4:25: stages.b.outputs[0]: unknown placeholder {ports.petstore} (known: {target}, {root}, {here})",
     ),
     row(
         "placeholder where none is replaced",
-        stage("{run: x, inputs: ['{target}/x']}"),
-        "4:24: stages.b.inputs[0]: {target} is not replaced here",
+        stage("{run: x, env: {A: '{target}/x'}}"),
+        "4:23: stages.b.env.A: {target} is not replaced here",
     ),
     row(
         "unknown port",

@@ -101,7 +101,6 @@ def test_the_image_is_the_built_one(config: Config) -> None:
 def test_another_environment_differs_in_its_name_only(config: Config) -> None:
     ours = yaml.safe_dump(_render(config))
     theirs = yaml.safe_dump(_render(replace(config, name="theirs")))
-    assert ours.replace("mine/petstore", "@") != theirs
     assert ours.replace(": mine\n", ": theirs\n") == theirs
 
 

@@ -13,7 +13,7 @@ from kindloop.config import App, Config, Stage
 from kindloop.errors import ConfigError
 from kindloop.fingerprint import Digests
 from kindloop.stage_plan import Left, Observed, Record, decide, key_of, order, plan
-from kindloop.stage_state import Site
+from kindloop.stage_state import Site, inspect_stage
 from kindloop.targets import Target, TargetPlan
 from kindloop.toolchain import Toolchain
 
@@ -233,11 +233,21 @@ def site(tmp_path: Path) -> Site:
 
 def test_placeholders_are_filled_in_after_the_split(site: Site) -> None:
     root = site.root
-    stage = Stage("a", "gen '{root}/a b' --to {target}/x --json '{\"k\": 1}'")
+    stage = Stage("a", "gen '{root}/a b' {here}/c --to {target}/x --json '{\"k\": 1}'")
     binaries = root / "target/kindloop/loop/x86_64-unknown-linux-gnu/release"
     assert site.argv(stage) == (
-        "gen", f"{root}/a b", "--to", f"{binaries}/x", "--json", '{"k": 1}',
+        "gen", f"{root}/a b", f"{root.parent}/c", "--to", f"{binaries}/x", "--json", '{"k": 1}',
     )  # fmt: skip
+
+
+def test_an_input_may_lie_beside_kindloop_yaml(site: Site) -> None:
+    stage = Stage("a", "sh {here}/gen.sh", inputs=("{here}/gen.sh",), tools=())
+    site = replace(site, config=replace(site.config, stages={"a": stage}))
+    (site.config.root / "gen.sh").write_text("one")
+    before = inspect_stage(site, "a").inputs
+    assert before.keys() == {"../gen.sh"}
+    (site.config.root / "gen.sh").write_text("two")
+    assert inspect_stage(site, "a").inputs != before
 
 
 def test_host_stages_have_the_target_of_the_host(site: Site) -> None:

@@ -1,0 +1,91 @@
+"""The status: its exit code, its table and its document are all made of the same lines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from kindloop import status
+from kindloop.status import Line, Status
+
+OK = Line("build", "stage", "petstore", "ok", "up to date")
+STALE = Line("build", "stage", "petstore", "stale", "main.rs changed")
+BAD = Line("app", "url", "petstore", "bad", "no answer")
+UNKNOWN = Line("build", "stages", "all", "unknown", "cargo is missing")
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        ([], 0),
+        ([OK], 0),
+        ([OK, STALE], 0),
+        ([OK, UNKNOWN], 3),
+        ([UNKNOWN, BAD], 1),
+        ([OK, STALE, BAD], 1),
+    ],
+)
+def test_exit_code(lines: list[Line], code: int) -> None:
+    assert status.exit_code(lines) == code
+
+
+def _status(*lines: Line, **more: Any) -> Status:
+    return Status("mine", tuple(lines), **more)
+
+
+def test_the_table_groups_by_label_in_a_fixed_order() -> None:
+    text = status.table(_status(Line("tools", "cluster", "mine", "ok", "running"), BAD, STALE))
+    lines = text.splitlines()
+    assert lines[0] == "environment mine"
+    assert [line for line in lines if not line.startswith(" ")][1:] == ["build", "app", "tools"]
+    assert lines[2].split() == ["~", "stage", "petstore", "main.rs", "changed"]
+    assert [line.split()[0] for line in lines if line.startswith(" ")] == ["~", "✗", "✓"]
+
+
+def test_the_table_shows_unknown_as_a_question_mark() -> None:
+    assert status.table(_status(UNKNOWN)).splitlines()[-1].split()[0] == "?"
+
+
+def test_the_table_ends_with_memory_and_the_kubeconfig_to_copy() -> None:
+    memory = {"a": 10, "b": 300, "c": 20, "d": 5, "e": 1}
+    text = status.table(_status(OK, memory_mb=memory, kubeconfig="/state/kubeconfig"))
+    assert text.splitlines()[-2:] == [
+        "memory 336 MiB: b 300, c 20, a 10, d 5",
+        "export KUBECONFIG=/state/kubeconfig",
+    ]
+
+
+def test_the_table_leaves_out_what_there_is_not() -> None:
+    assert "memory" not in status.table(_status(OK))
+    assert "KUBECONFIG" not in status.table(_status(OK))
+
+
+@pytest.mark.parametrize(("lines", "healthy"), [([OK, STALE], True), ([OK, BAD], False)])
+def test_the_document_says_what_the_exit_code_says(lines: list[Line], healthy: bool) -> None:
+    document = json.loads(json.dumps(_status(*lines).as_json()))
+    assert document["schema"] == status.SCHEMA
+    assert (document["healthy"], document["exit_code"]) == (healthy, 0 if healthy else 1)
+    assert document["lines"][0] == {
+        "label": "build", "kind": "stage", "name": "petstore", "state": "ok",
+        "detail": "up to date",
+    }  # fmt: skip
+    assert list(document) == [
+        "schema", "environment", "exit_code", "healthy", "kubeconfig", "memory_mb", "lines",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "healthy", "detail"),
+    [
+        ("running", True, "running, node:1"),
+        ("absent", False, "absent; next: invoke dev-up"),
+        ("stopped", False, "stopped, node:1; next: invoke dev-start"),
+    ],
+)
+def test_the_clusters_line_names_the_next_command(state: str, healthy: bool, detail: str) -> None:
+    image = None if state == "absent" else "node:1"
+    facts = {"state": state, "healthy": healthy, "image": image, "name": "mine"}
+    line = status._cluster_line(facts)
+    assert (line.state, line.detail) == ("ok" if healthy else "bad", detail)
