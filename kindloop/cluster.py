@@ -33,7 +33,7 @@ from kindloop.clusterfacts import (
     owner_of,
 )
 from kindloop.config import Config
-from kindloop.errors import CannotTell, KindloopError, NotOurs, RolloutFailed, Unhealthy
+from kindloop.errors import CannotTell, KindloopError, RolloutFailed, Unhealthy
 from kindloop.kindconfig import NodeImage
 
 __all__ = [

@@ -22,7 +22,14 @@ from kindloop import (
     verify,
 )
 from kindloop.config import Config, Workload
-from kindloop.errors import CannotTell, ConfigError, KindloopError, RolloutFailed, ToolMissing, Unhealthy
+from kindloop.errors import (
+    CannotTell,
+    ConfigError,
+    KindloopError,
+    RolloutFailed,
+    ToolMissing,
+    Unhealthy,
+)
 from kindloop.sources import baking, fetched, node_image_source, workload_base
 
 __all__ = [

@@ -29,6 +29,7 @@ __all__ = [
     "refs",
     "render",
     "stale_refs",
+    "with_namespace",
 ]
 
 FIELD_MANAGER = "kindloop"
@@ -121,11 +122,20 @@ def stale_refs(recorded: Iterable[Ref], wanted: Iterable[Ref]) -> list[Ref]:
     return [r for r in sorted(set(recorded) - set(wanted)) if r.kind != "Namespace"]
 
 
+def with_namespace(documents: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """The documents and the environment's Namespace: manifests of a workload alone bring none. Pure."""
+    if any(d["kind"] == "Namespace" for d in documents):
+        return list(documents)
+    metadata = {"name": name, "labels": {LABEL: name}}
+    return [{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, *documents]
+
+
 def apply(config: Config, documents: Sequence[Mapping[str, Any]]) -> Applied:
     """Apply server-side, then delete what the inventory has and `documents` no longer have.
 
     Raises RolloutFailed with the API server's own words when it refuses an object.
     """
+    documents = with_namespace(documents, config.name)
     wanted = refs(documents)
     namespaces = [d for d in documents if d["kind"] == "Namespace"]
     rest = [d for d in documents if d["kind"] != "Namespace"]
@@ -144,7 +154,7 @@ def diff(config: Config, documents: Sequence[Mapping[str, Any]]) -> str:
     """What an apply would change, as a unified diff; empty when nothing."""
     result = cluster.kubectl(
         config, "diff", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}",
-        "--filename=-", stdin=_stream(documents), check=False,
+        "--filename=-", stdin=_stream(with_namespace(documents, config.name)), check=False,
     )  # fmt: skip
     if result.exit_code > 1:
         raise _refused(result.stderr)

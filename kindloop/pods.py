@@ -155,4 +155,6 @@ def _crash(pod: str, status: Object, ended: Object, events: Sequence[Object]) ->
             else "the program ends by itself: its last log lines say why"
         )
     previous = "running" in status.get("state", {}) or "waiting" in status.get("state", {})
-    return Trouble(message, why, f"invoke dev-logs; kubectl describe pod {pod}", pod, previous)
+    return Trouble(
+        message, why, f"invoke dev-logs; invoke k8s.kubectl -- describe pod {pod}", pod, previous
+    )

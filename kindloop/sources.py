@@ -88,7 +88,7 @@ def _pull(reference: str) -> None:
             f"image {reference} cannot be pulled",
             evidence=exc.evidence,
             why="the registry does not answer or does not have it",
-            hint="invoke dev-doctor; or bring images along: invoke bake.load --file FILE",
+            hint="invoke dev-doctor; or bring images along: invoke bake.load FILE",
         ) from exc
 
 

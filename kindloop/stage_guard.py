@@ -17,7 +17,14 @@ from kindloop.errors import CannotTell, NotOurs, ToolFailed
 from kindloop.stage_plan import Observed
 from kindloop.stage_state import Site, digest_files
 
-__all__ = ["Before", "date_anew", "discard_unfinished", "look", "output_files", "refuse_foreign_edits"]
+__all__ = [
+    "Before",
+    "date_anew",
+    "discard_unfinished",
+    "look",
+    "output_files",
+    "refuse_foreign_edits",
+]
 
 Signature = tuple[int, int, int, int]
 """Times of change in nanoseconds, size, inode."""

@@ -22,6 +22,7 @@ from kindloop.bake.node import (
 )
 from kindloop.bake.parts import Part, architecture, logs, make, plan, sweep
 from kindloop.errors import BuildFailed, ConfigError, ToolMissing
+from kindloop.versions import section
 
 __all__ = [
     "LABEL",
@@ -42,8 +43,8 @@ __all__ = [
 
 ASSEMBLE_S = 45
 """Seconds to put the parts together on 2 cores: import, component images, commit."""
-DISK_GB = 8.0
-"""Free disk that a cold bake needs: Go modules 2, Go build cache 3, parts 1, images 2."""
+DISK_GB = float(section("bake_cost")["disk_gb"])
+"""Free disk that a cold bake needs: Go modules, Go build cache, parts, images."""
 
 
 def image_present(reference: str) -> bool:
@@ -70,7 +71,8 @@ def explain(left_s: float) -> str:
     return (
         f"No image registry answers, so the node image is made from packages, once: "
         f"about {minutes} min on 2 cores, {DISK_GB:.0f} GB of free disk, "
-        f"1.5 GB of packages and modules to download. Interrupted, it goes on where it stopped."
+        f"{section('bake_cost')['download_mb']} MB to download. "
+        "Interrupted, it goes on where it stopped."
     )
 
 
@@ -139,7 +141,7 @@ def load(file: Path) -> list[str]:
     """Load an archive of `save`; returns the references that this release can use."""
     if not file.is_file():
         raise ConfigError(
-            f"{file} does not exist", hint="invoke bake.save --file FILE on the other machine"
+            f"{file} does not exist", hint="invoke bake.save FILE on the other machine"
         )
     tools.run("docker", "load", "--input", file, timeout_s=600)
     usable = [r for r in (node_image(), base_reference()) if image_present(r)]

@@ -52,14 +52,12 @@ class DevTask(Task, Generic[P, R]):  # type: ignore[type-arg]  # Task is generic
 
 
 def task(
-    name: str, *, positional: list[str] | None = None, default: bool = False
+    name: str, *, default: bool = False
 ) -> Callable[[Callable[Concatenate[Context, P], R]], DevTask[P, R]]:
-    """Make a function a task called `name`; `positional` names parameters given without a flag."""
+    """Make a function a task called `name`; what has no default is given without a flag."""
 
     def decorate(body: Callable[Concatenate[Context, P], R]) -> DevTask[P, R]:
-        made = invoke_task(
-            body, name=name, klass=DevTask, positional=positional or [], default=default
-        )
+        made = invoke_task(body, name=name, klass=DevTask, default=default)
         return cast("DevTask[P, R]", made)
 
     return decorate

@@ -59,13 +59,13 @@ def dev_status(c: Context, json: bool = False, verbose: bool = False) -> None:
         raise Exit(code=code)
 
 
-@task("dev-logs", positional=["workload"])
+@task("dev-logs")
 def dev_logs(c: Context, workload: str = "", follow: bool = False, tail: int = 100) -> None:
     """Show the workloads' log lines; -f follows."""
     flows.logs(load(), workload, follow=follow, tail=tail)
 
 
-@task("dev-restart", positional=["workload"])
+@task("dev-restart")
 def dev_restart(c: Context, workload: str = "", verbose: bool = False) -> None:
     """Restart the pods and wait until they answer."""
     flows.restart(load(verbose=verbose), workload)

@@ -69,16 +69,16 @@ def bake_status(c: Context) -> None:
     report.output(f"left: about {bake.remaining_s():.0f} s")
 
 
-@task("save", positional=["file"])
-def bake_save(c: Context, file: str = "kindloop-images.tar", verbose: bool = False) -> None:
+@task("save")
+def bake_save(c: Context, file: str, verbose: bool = False) -> None:
     """Write the baked images into one archive."""
     show(verbose=verbose)
     bake.save(Path(file))
     report.output(file)
 
 
-@task("load", positional=["file"])
-def bake_load(c: Context, file: str = "kindloop-images.tar", verbose: bool = False) -> None:
+@task("load")
+def bake_load(c: Context, file: str, verbose: bool = False) -> None:
     """Load baked images from an archive of bake.save."""
     show(verbose=verbose)
     report.output("\n".join(bake.load(Path(file))))

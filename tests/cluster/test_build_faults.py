@@ -47,7 +47,7 @@ def test_smoke_names_a_field_that_a_handler_breaks(healed: Loop) -> None:
     assert said.code == 1
     assert re.search(r"checks failed: .*\bget_user\b", said.message)
     assert "email" in said.error
-    assert f"curl " in said.error
+    assert "curl " in said.error
     assert f"{healed.url}/users/ann" in said.error
 
 

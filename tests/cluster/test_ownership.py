@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from live import FOREIGN_KUBECONFIG, ROOT, USERS_KUBECONFIG, Loop, sync
 
+
 @pytest.mark.parametrize("task", ["dev-up", "dev-rebuild", "dev-stop", "dev-down"])
 def test_foreign_cluster_is_refused(down: Loop, foreign: str, task: str) -> None:
     said = down.say(task, env={"KINDLOOP_NAME": foreign, "KINDLOOP_PORT_OFFSET": "9500"})

@@ -33,9 +33,12 @@ SKELETON = (
     "examples/openapi.yaml",
     "examples/pet_store/Cargo.toml",
     "examples/pet_store/src/main.rs",
+    "examples/pet_store/src/registry.rs",
+    "examples/pet_store/src/handlers/mod.rs",
+    "examples/pet_store/src/controllers/mod.rs",
     "examples/pet_store/src/controllers/list_pets.rs",
 )
-"""One file for everything that the stages read; their content does not matter here."""
+"""One empty file for everything that the stages read or that the generator has made before."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +54,7 @@ def router(tmp_path: Path) -> Path:
     for name in SKELETON:
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(name)
+        file.touch()
     return root
 
 
@@ -73,14 +76,19 @@ def invoke(example: Path, *words: str, env: Mapping[str, str]) -> Result:
     return tools.run(*argv, cwd=example, env=env, check=False)
 
 
-def generator_runs(example: Path) -> list[list[str]]:
-    """The arguments of each run of the generator."""
-    script = (example / "generate.sh").read_text()
-    function, body = script.split("generate() {")[1].split("}\n", 1)
-    common = shlex.split(function)
-    lines = [shlex.split(line) for line in body.splitlines() if line.startswith("generate ")]
-    assert all("brrtrouter-gen" not in word for word in shlex.split(body, comments=True))
-    return [[*common[common.index("--") + 1 : -1], *line[1:]] for line in lines]
+def generator_runs(config: Config, tmp_path: Path) -> list[list[str]]:
+    """The generator's arguments, run by run, as a cargo that only writes them down gets them."""
+    script = config.stages["generate"].run
+    calls, cargo = tmp_path / "calls", tmp_path / "bin" / "cargo"
+    cargo.parent.mkdir()
+    cargo.write_text(f'#!/bin/sh\necho "$BRRTR_CARGO_BIN $*" >>{shlex.quote(str(calls))}\n')
+    cargo.chmod(0o755)
+    argv = shlex.split(script.replace("{here}", str(config.root)))
+    path = f"{cargo.parent}:{os.environ['PATH']}"
+    tools.run(*argv, cwd=config.app.root, env={"PATH": path})
+    lines = [shlex.split(line) for line in calls.read_text().splitlines()]
+    assert all(line[:2] == ["true", "run"] and "brrtrouter-gen" in line for line in lines)
+    return [line[line.index("--") + 1 :] for line in lines]
 
 
 def flags(argv: list[str]) -> dict[str, str]:
@@ -117,11 +125,10 @@ def test_a_folder_that_is_no_brrtrouter_is_told(example: Path, tmp_path: Path) -
         stages.explain(config, engine_platform=ENGINE)
 
 
-def test_the_generator_cannot_overwrite_what_users_edit(config: Config) -> None:
-    named = [stage.name for stage in config.stages.values() if "gen" in stage.run]
-    assert named == ["generate"]
-    assert config.stages["generate"].run == "sh {here}/generate.sh"
-    runs = [flags(argv) for argv in generator_runs(config.root)]
+def test_the_generator_cannot_overwrite_what_users_edit(config: Config, tmp_path: Path) -> None:
+    argvs = generator_runs(config, tmp_path)
+    assert all(argv[0] == "generate" for argv in argvs)
+    runs = [flags(argv) for argv in argvs]
     for run in runs:
         # Without --only it writes every part there is.
         parts = set(run["--only"].split(","))
@@ -136,15 +143,18 @@ def test_the_generator_cannot_overwrite_what_users_edit(config: Config) -> None:
     assert "--force" in runs[1]
 
 
-def test_no_formatter_touches_controllers(example: Path) -> None:
-    script = (example / "generate.sh").read_text()
-    lines = [line for line in script.splitlines() if not line.startswith("#")]
-    # The generator's own `cargo fmt` formats the whole crate.
-    assert "export BRRTR_CARGO_BIN=true" in lines
-    # A file named on the command line is followed into all that its `mod` lines name.
-    named = [word for line in lines if "rustfmt" in line for word in shlex.split(line)]
-    assert not [word for word in named if "lib.rs" in word or "main.rs" in word]
-    assert "$src/controllers/mod.rs" not in named
+def test_what_is_generated_is_formatted_and_controllers_are_not(
+    config: Config, tmp_path: Path
+) -> None:
+    src = config.app.root / "examples/pet_store/src"
+    sloppy = "fn   mine( ) { }\n"
+    for folder in ("handlers", "controllers"):
+        (src / folder / "mod.rs").write_text("\npub mod   list_pets;\n")
+        (src / folder / "list_pets.rs").write_text(sloppy)
+    generator_runs(config, tmp_path)
+    assert (src / "handlers/list_pets.rs").read_text() == "fn mine() {}\n"
+    assert (src / "controllers/mod.rs").read_text() == "pub mod list_pets;\n"
+    assert (src / "controllers/list_pets.rs").read_text() == sloppy
 
 
 def test_controllers_are_inputs_of_the_service_and_nobodys_outputs(

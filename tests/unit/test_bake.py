@@ -211,7 +211,7 @@ def test_there_is_a_recipe_for_every_go_program() -> None:
 def test_a_recipe_takes_the_version_that_versions_toml_names(recipe: str) -> None:
     module, where, key = MODULES[recipe]
     folder = parts.RECIPES / recipe
-    found = re.findall(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", (folder / "go.mod").read_text(), re.M)
+    found = re.findall(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", (folder / "go.mod").read_text(), re.MULTILINE)
     assert found == [section(where)[key]]
     sums = (folder / "go.sum").read_text()
     assert f"{module} {section(where)[key]} h1:" in sums
@@ -242,7 +242,7 @@ def test_every_image_that_is_built_here_has_a_name_that_no_registry_serves() -> 
 
 # -- files of the node
 
-SOURCE = '''package nodeimage
+SOURCE = """package nodeimage
 
 const storageProvisionerImage = "docker.io/kindest/local-path-provisioner:v1"
 
@@ -260,7 +260,7 @@ data:
   helperPod.yaml: |-
     image: ` + storageHelperImage + `
 `
-'''
+"""
 
 
 def test_the_storage_manifest_names_the_images_that_are_built() -> None:

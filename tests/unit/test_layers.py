@@ -132,25 +132,7 @@ def _exported(file: Path) -> list[str] | None:
 def test_every_module_says_what_is_public(file: Path) -> None:
     exported = _exported(file)
     assert exported is not None
-    names = set(exported)
-    assert len(names) == len(exported)
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    defined = {
-        n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)
-    }
-    bound = defined | {
-        alias.asname or alias.name
-        for n in tree.body
-        if isinstance(n, ast.Import | ast.ImportFrom)
-        for alias in n.names
-    } | {
-        t.id
-        for n in tree.body
-        if isinstance(n, ast.Assign | ast.AnnAssign)
-        for t in (n.targets if isinstance(n, ast.Assign) else [n.target])
-        if isinstance(t, ast.Name)
-    }  # fmt: skip
-    assert names <= bound
+    assert len(set(exported)) == len(exported)
 
 
 @pytest.mark.parametrize("file", FILES, ids=_id)

@@ -332,7 +332,7 @@ MISTAKES = [
     row(
         "placeholder where none is replaced",
         stage("{run: x, env: {A: '{target}/x'}}"),
-        "4:23: stages.b.env.A: {target} is not replaced here",
+        "4:24: stages.b.env.A: {target} is not replaced here",
     ),
     row(
         "unknown port",

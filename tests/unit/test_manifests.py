@@ -35,9 +35,7 @@ def _folders(config: Config) -> list[Path]:
 
 
 def _render(config: Config, *folders: Path) -> list[dict[str, Any]]:
-    return manifests.render(
-        config, list(folders) or _folders(config), {"petstore": IMAGE}
-    )
+    return manifests.render(config, list(folders) or _folders(config), {"petstore": IMAGE})
 
 
 def _one(documents: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
@@ -229,3 +227,11 @@ def test_the_inventory_is_read_back_as_it_was_written(
     said = tools.Result(("kubectl",), 0, written, "", 0.0)
     monkeypatch.setattr(manifests.cluster, "kubectl", lambda *_a, **_k: said)
     assert manifests._recorded(config) == refs
+
+
+def test_manifests_without_a_namespace_get_the_environments() -> None:
+    config_map = yaml.safe_load(CONFIG_MAP)
+    first, second = manifests.with_namespace([config_map], "mine")
+    assert (first["kind"], first["metadata"]["name"]) == ("Namespace", "mine")
+    assert second is config_map
+    assert manifests.with_namespace([first, second], "mine") == [first, second]
