@@ -198,7 +198,10 @@ def delete_all() -> list[str]:
         if node is not None and node.swap != str(env.swap):
             report.warn(f"{env.node} is not ours: left alone")
             continue
-        with report.step(f"delete cluster {env.name}"):
+        with (
+            state.lock(env.lock_file, f"environment {env.name}"),
+            report.step(f"delete cluster {env.name}"),
+        ):
             _remove(env)
         gone.append(env.name)
     return gone
@@ -215,7 +218,7 @@ def status(config: Config) -> dict[str, Any]:
         "state": _STATES[verdict.action] if answers or verdict.action != "none" else "no answer",
         "running": bool(node and node.running),
         "image": node.image if node else None,
-        "kubeconfig": str(env.kubeconfig) if env.kubeconfig.exists() else None,
+        "kubeconfig": str(env.kubeconfig) if node and env.kubeconfig.exists() else None,
         "differences": list(verdict.differences),
         "healthy": answers,
     }

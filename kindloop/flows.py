@@ -35,6 +35,7 @@ from kindloop.sources import baking, fetched, node_image_source, workload_base
 __all__ = [
     "Deployed",
     "build_stages",
+    "changing",
     "deploy",
     "diff",
     "down",
@@ -70,7 +71,7 @@ class Deployed:
 def up(config: Config, *, recreate: bool = False) -> list[Deployed]:
     """Make everything be there, from the cluster to answering URLs; does only what is missing."""
     engine = host.require_engine()
-    with _changing(config):
+    with changing(config):
         ensure_cluster(config, recreate=recreate, platform=engine.platform, build=True)
         deployed = deploy(config, engine.platform)
     _farewell(config, deployed)
@@ -80,7 +81,7 @@ def up(config: Config, *, recreate: bool = False) -> list[Deployed]:
 def rebuild(config: Config, *, clean: bool = False) -> list[Deployed]:
     """Build what is stale and roll it out. `clean` discards the stages' outputs first."""
     engine = host.require_engine()
-    with _changing(config):
+    with changing(config):
         cluster.require(config)
         if clean:
             stages.clean(config, engine_platform=engine.platform)
@@ -175,7 +176,7 @@ def plan_up(config: Config) -> list[str]:
 
 def down(config: Config) -> bool:
     """Delete the cluster and its data, and this checkout's logs; caches and images stay."""
-    with _changing(config):
+    with changing(config):
         gone = cluster.delete(config)
     for name in ("logs", "context", "render"):
         shutil.rmtree(config.local / name, ignore_errors=True)
@@ -184,13 +185,13 @@ def down(config: Config) -> bool:
 
 def stop(config: Config) -> None:
     """Stop the node; state and images are kept."""
-    with _changing(config):
+    with changing(config):
         cluster.stop(config)
 
 
 def start(config: Config) -> None:
     """Start a stopped node and wait until every workload answers."""
-    with _changing(config):
+    with changing(config):
         if cluster.needs_image(config):
             cluster.require(config)  # there is no node to start: it says what to do
         cluster.ensure(config, None)
@@ -200,7 +201,7 @@ def start(config: Config) -> None:
 
 def restart(config: Config, name: str = "") -> None:
     """Restart the pods of a workload (all when not named), and wait until it answers."""
-    with _changing(config):
+    with changing(config):
         cluster.require(config)
         for workload in _named(config, name):
             rollout.restart(config, workload)
@@ -311,7 +312,7 @@ def _named(config: Config, name: str) -> list[Workload]:
 
 
 @contextmanager
-def _changing(config: Config) -> Iterator[None]:
+def changing(config: Config) -> Iterator[None]:
     """Hold the environment: two commands that change it would undo each other's work."""
     with state.lock(cluster.environment(config).lock_file, f"environment {config.name}"):
         yield

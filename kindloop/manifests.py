@@ -123,7 +123,7 @@ def stale_refs(recorded: Iterable[Ref], wanted: Iterable[Ref]) -> list[Ref]:
 
 
 def with_namespace(documents: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
-    """The documents and the environment's Namespace: manifests of a workload alone bring none. Pure."""
+    """The documents, with the environment's Namespace if they bring none. Pure."""
     if any(d["kind"] == "Namespace" for d in documents):
         return list(documents)
     metadata = {"name": name, "labels": {LABEL: name}}

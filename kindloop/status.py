@@ -98,13 +98,21 @@ def table(status: Status) -> str:
     return "\n".join(out)
 
 
+_NEXT: Mapping[str, str] = {
+    "absent": "invoke dev-up",
+    "half-created": "invoke dev-up",
+    "stopped": "invoke dev-start",
+    "not ours": "invoke dev-up (says whose it is)",
+    "differs from kindloop.yaml": "invoke dev-up (says what differs)",
+    "no answer": "invoke dev-stop dev-start",
+}
+
+
 def _cluster_line(facts: Mapping[str, Any]) -> Line:
     state: State = "ok" if facts["healthy"] else "bad"
     detail = facts["state"] + (f", {facts['image']}" if facts["image"] else "")
-    if facts["state"] == "absent":
-        detail += "; next: invoke dev-up"
-    if facts["state"] == "stopped":
-        detail += "; next: invoke dev-start"
+    if facts["state"] in _NEXT:
+        detail += f"; next: {_NEXT[facts['state']]}"
     return Line("tools", "cluster", facts["name"], state, detail)
 
 

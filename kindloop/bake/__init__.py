@@ -10,10 +10,10 @@ from pathlib import Path
 
 from kindloop import process, report, state, tools
 from kindloop.bake import oci
+from kindloop.bake.assembly import assemble
 from kindloop.bake.debian import rootfs_part
 from kindloop.bake.node import (
     LABEL,
-    assemble,
     base_part,
     image_tags,
     node_image,

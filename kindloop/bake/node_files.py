@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["SETUP", "cni_conflist", "containerd_config", "image_references", "storage_manifest"]
+__all__ = [
+    "PROXY_FILES",
+    "SETUP",
+    "cni_conflist",
+    "containerd_config",
+    "image_references",
+    "storage_manifest",
+]
 
 POD_SUBNET = "10.244.0.0/24"
 """kind's default pod subnet is 10.244.0.0/16, of which the first node gets this part."""
@@ -34,6 +41,18 @@ ctr oci spec \
 rm -rf /usr/share/doc/* /usr/share/man/* /usr/share/locale/* /var/cache/debconf/*
 """  # noqa: E501 - a shell script: its lines are those of the shell
 """Run once, as root, in the container that becomes the node image."""
+
+PROXY_FILES = r"""
+set -eu
+programs="/usr/sbin/xtables-nft-multi /usr/sbin/nft /usr/sbin/conntrack /bin/busybox"
+plugins=$(find /usr/lib -path '*/xtables/*.so')
+# Every library that a plugin loads, libm among them: without one kube-proxy's restore fails
+# every 30 s and no Service answers, while its pod looks Running.
+libraries=$(ldd $programs $plugins 2>/dev/null | grep -oE '/[^ :]+\.so[^ :]*' | sort -u)
+tar --create --dereference --hard-dereference --sort=name --mtime=@0 --file - \
+    $programs $(printf '%s\n' $plugins $libraries | sort -u) 2>/dev/null
+"""
+"""Run in that container: writes the files that kube-proxy needs as a tar archive."""
 
 
 def containerd_config(kind_text: str, pause_reference: str) -> str:

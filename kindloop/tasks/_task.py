@@ -48,7 +48,8 @@ class DevTask(Task, Generic[P, R]):  # type: ignore[type-arg]  # Task is generic
         except KindloopError as exc:
             raise Exit(str(exc), exc.exit_code) from exc
         except KeyboardInterrupt as exc:
-            raise Exit("interrupted", Interrupted.exit_code) from exc
+            text = "interrupted; the same command again goes on from here"
+            raise Exit(text, Interrupted.exit_code) from exc
 
 
 def task(

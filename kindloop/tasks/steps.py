@@ -21,7 +21,9 @@ __all__ = ["BAKE", "CLUSTER", "IMAGE", "K8S", "TEST", "build_tasks"]
 def cluster_ensure(c: Context, recreate: bool = False, verbose: bool = False) -> None:
     """Make the cluster be there and answer."""
     config = load(verbose=verbose)
-    flows.ensure_cluster(config, platform=host.require_engine().platform, recreate=recreate)
+    platform = host.require_engine().platform
+    with flows.changing(config):
+        flows.ensure_cluster(config, platform=platform, recreate=recreate)
 
 
 @task("status")
@@ -46,6 +48,7 @@ def cluster_delete(c: Context, verbose: bool = False) -> None:
 def bake_node(c: Context, verbose: bool = False) -> None:
     """Make the node image from packages; resumes."""
     show(verbose=verbose)
+    host.require_engine()
     report.output(bake.bake_node())
 
 
@@ -53,6 +56,7 @@ def bake_node(c: Context, verbose: bool = False) -> None:
 def bake_base(c: Context, verbose: bool = False) -> None:
     """Make the workload base image from packages."""
     show(verbose=verbose)
+    host.require_engine()
     report.output(bake.bake_base())
 
 
@@ -88,29 +92,35 @@ def bake_load(c: Context, file: str, verbose: bool = False) -> None:
 def image_build(c: Context, verbose: bool = False) -> None:
     """Build the workloads' images from the newest artifacts."""
     config = load(verbose=verbose)
-    for plan in flows.workload_images(config, host.require_engine().platform).values():
-        built = images.build(config, plan)
-        report.output(f"{plan.reference} {'built' if built else 'was there'}")
+    platform = host.require_engine().platform
+    with flows.changing(config):
+        for plan in flows.workload_images(config, platform).values():
+            built = images.build(config, plan)
+            report.output(f"{plan.reference} {'built' if built else 'was there'}")
 
 
 @task("load")
 def image_load(c: Context, verbose: bool = False) -> None:
     """Load the workloads' images into the node."""
     config = load(verbose=verbose)
-    cluster.require(config)
-    for plan in flows.workload_images(config, host.require_engine().platform).values():
-        loaded = images.load(config, plan)
-        report.output(f"{plan.reference} {'loaded' if loaded else 'was there'}")
+    platform = host.require_engine().platform
+    with flows.changing(config):
+        cluster.require(config)
+        for plan in flows.workload_images(config, platform).values():
+            loaded = images.load(config, plan)
+            report.output(f"{plan.reference} {'loaded' if loaded else 'was there'}")
 
 
 @task("prune")
 def image_prune(c: Context, verbose: bool = False) -> None:
     """Remove our images beyond the newest two."""
     config = load(verbose=verbose)
-    cluster.require(config)
-    for plan in flows.workload_images(config, host.require_engine().platform).values():
-        for reference in images.prune(config, plan):
-            report.output(f"removed {reference}")
+    platform = host.require_engine().platform
+    with flows.changing(config):
+        cluster.require(config)
+        for plan in flows.workload_images(config, platform).values():
+            for reference in images.prune(config, plan):
+                report.output(f"removed {reference}")
 
 
 @task("diff")
@@ -123,8 +133,10 @@ def k8s_diff(c: Context, verbose: bool = False) -> None:
 def k8s_apply(c: Context, verbose: bool = False) -> None:
     """Apply the manifests and wait for the rollout."""
     config = load(verbose=verbose)
-    cluster.require(config)
-    flows.deploy(config, host.require_engine().platform)
+    platform = host.require_engine().platform
+    with flows.changing(config):
+        cluster.require(config)
+        flows.deploy(config, platform)
 
 
 @task("kubectl")

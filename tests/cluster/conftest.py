@@ -105,7 +105,17 @@ def foreign() -> Iterator[str]:
     base = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "kindloop/base").split()[0]
     labels = ["--label=io.x-k8s.kind.cluster=klforeign", "--label=io.x-k8s.kind.role=control-plane"]
     docker("rm", "--force", name, check=False)
-    docker("run", "--detach", "--name", name, *labels, "--entrypoint=/bin/busybox", base, "sleep", "3600")
+    docker(
+        "run",
+        "--detach",
+        "--name",
+        name,
+        *labels,
+        "--entrypoint=/bin/busybox",
+        base,
+        "sleep",
+        "3600",
+    )
     started = docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name)
     yield "klforeign"
     assert docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name) == started

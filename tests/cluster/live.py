@@ -105,7 +105,9 @@ class Loop:
         """Run `invoke WORDS`; its exit code and all it said."""
         done = self.run(*words, env=env, timeout_s=timeout_s)
         assert "Traceback" not in done.stderr, done.stderr
-        print(f"$ invoke {' '.join(words)}\n{done.stdout}{done.stderr}[exit code {done.returncode}]")
+        print(
+            f"$ invoke {' '.join(words)}\n{done.stdout}{done.stderr}[exit code {done.returncode}]"
+        )
         return Said(done.returncode, done.stdout + done.stderr)
 
     def ok(self, *words: str, env: dict[str, str] | None = None, timeout_s: float = 900) -> str:

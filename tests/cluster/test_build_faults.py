@@ -17,7 +17,11 @@ def line_of(text: str, part: str) -> int:
 def test_broken_openapi_document_names_its_line_and_the_old_one_is_served(up: Loop) -> None:
     document = up.root / "examples/petstore/openapi.yaml"
     before = up.curl("/openapi.yaml")
-    edit(document, 'items: {$ref: "#/components/schemas/Pet"}', 'items: {$ref: "#/components/schemas/Pett"}')
+    edit(
+        document,
+        'items: {$ref: "#/components/schemas/Pet"}',
+        'items: {$ref: "#/components/schemas/Pett"}',
+    )
     line = line_of(document.read_text(), "schemas/Pett")
     said = up.say("dev-rebuild")
     assert said.code == 5
@@ -55,7 +59,11 @@ def test_smoke_names_an_operation_that_the_service_lost(healed: Loop) -> None:
     document = healed.root / "examples/petstore/openapi.yaml"
     contract = document.with_name("contract.yaml")
     shutil.copy(document, contract)
-    edit(healed.settings, "openapi: examples/petstore/openapi.yaml", "openapi: examples/petstore/contract.yaml")
+    edit(
+        healed.settings,
+        "openapi: examples/petstore/openapi.yaml",
+        "openapi: examples/petstore/contract.yaml",
+    )
     text = document.read_text()
     start, end = text.index("  /labels/{color}:\n"), text.index("  /matrix/{coords}:\n")
     document.write_text(text[:start] + text[end:])

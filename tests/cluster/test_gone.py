@@ -28,7 +28,9 @@ def test_recreate_takes_other_settings(up: Loop) -> None:
     assert said.code == 9
     assert f"{3000 + up.offset} → none" in said.error
     up.ok("dev-up", "--recreate")
-    assert "30300/tcp" not in docker("inspect", "--format={{json .HostConfig.PortBindings}}", up.node)
+    assert "30300/tcp" not in docker(
+        "inspect", "--format={{json .HostConfig.PortBindings}}", up.node
+    )
     assert "ok" in up.curl("/health")
 
 

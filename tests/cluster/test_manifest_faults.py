@@ -20,20 +20,28 @@ def test_manifest_that_is_not_yaml_names_file_and_line(untouched: Loop) -> None:
     edit(untouched.manifests / "service.yaml", "type: NodePort", "type: [NodePort")
     said = untouched.say("dev-up")
     assert said.code == 2
-    assert said.message == "error: k8s/app/service.yaml:6: not YAML: expected ',' or ']', but got ':'"
+    assert (
+        said.message == "error: k8s/app/service.yaml:6: not YAML: expected ',' or ']', but got ':'"
+    )
 
 
 def test_manifest_that_is_listed_but_missing_is_named(untouched: Loop) -> None:
     edit(untouched.manifests / "kustomization.yaml", "service.yaml", "servce.yaml")
     said = untouched.say("k8s.apply")
     assert said.code == 2
-    assert said.message == "error: k8s/app/kustomization.yaml:13: resource servce.yaml does not exist"
+    assert (
+        said.message == "error: k8s/app/kustomization.yaml:13: resource servce.yaml does not exist"
+    )
 
 
 def test_manifest_of_unknown_kind_is_named(untouched: Loop) -> None:
     extra = untouched.manifests / "extra.yaml"
     extra.write_text("apiVersion: v1\nkind: Wibble\nmetadata:\n  name: strange\n")
-    edit(untouched.manifests / "kustomization.yaml", "  - service.yaml", "  - service.yaml\n  - extra.yaml")
+    edit(
+        untouched.manifests / "kustomization.yaml",
+        "  - service.yaml",
+        "  - service.yaml\n  - extra.yaml",
+    )
     said = untouched.say("dev-up")
     assert said.code == 6
     assert said.message == "error: the API server refused a manifest"

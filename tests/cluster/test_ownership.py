@@ -28,6 +28,14 @@ def test_environment_of_another_checkout_is_refused(up: Loop, tmp_path: Path, ta
     assert up.pods() == before
 
 
+def test_ports_of_another_environment_are_named(up: Loop) -> None:
+    said = up.say("dev-up", env={"KINDLOOP_NAME": f"{up.name}-b"})
+    assert said.code == 1
+    assert said.message == "error: ports that the cluster needs are taken"
+    assert f"127.0.0.1:{8080 + up.offset} (petstore) is taken by container {up.node}" in said.error
+    assert "KINDLOOP_PORT_OFFSET=" in said.error
+
+
 def test_settings_that_kind_cannot_change_are_refused(up: Loop) -> None:
     before = up.pods()
     said = up.say("dev-up", env={"KINDLOOP_PORT_OFFSET": str(up.offset + 7)})

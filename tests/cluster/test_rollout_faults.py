@@ -8,7 +8,11 @@ ENTRYPOINT = 'ENTRYPOINT ["/app/pet_store"]'
 
 
 def test_image_whose_program_is_missing(healed: Loop) -> None:
-    edit(healed.root / "dockerfiles/Dockerfile.dev", ENTRYPOINT, 'ENTRYPOINT ["/app/no_such_program"]')
+    edit(
+        healed.root / "dockerfiles/Dockerfile.dev",
+        ENTRYPOINT,
+        'ENTRYPOINT ["/app/no_such_program"]',
+    )
     said = healed.say("dev-rebuild")
     assert said.code == 6
     assert "cannot start" in said.message
@@ -53,7 +57,11 @@ def test_service_that_never_gets_healthy(healed: Loop) -> None:
 
 
 def test_deployment_of_another_name(healed: Loop) -> None:
-    edit(healed.manifests / "deployment.yaml", "metadata:\n  name: petstore", "metadata:\n  name: petshop")
+    edit(
+        healed.manifests / "deployment.yaml",
+        "metadata:\n  name: petstore",
+        "metadata:\n  name: petshop",
+    )
     edit(healed.settings, "    health: /health", "    health: /health\n    ready_s: 4")
     said = healed.say("dev-up")
     assert said.code == 6
@@ -66,5 +74,8 @@ def test_service_that_is_healthy_but_not_reachable(healed: Loop) -> None:
     edit(healed.settings, "    health: /health", "    health: /health\n    ready_s: 4")
     said = healed.say("dev-up")
     assert said.code == 6
-    assert f"petstore is ready in the cluster, but {healed.url}/health did not answer 200" in said.message
+    assert (
+        f"petstore is ready in the cluster, but {healed.url}/health did not answer 200"
+        in said.message
+    )
     assert "targetPort" in said.error

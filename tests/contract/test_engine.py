@@ -28,7 +28,15 @@ NO_PERMISSION = (
     'unix:///var/run/docker.sock: Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.47/version": '
     "dial unix /var/run/docker.sock: connect: permission denied"
 )
-TASKS = ["dev-up", "dev-status", "dev-rebuild", "build", "cluster.ensure", "image.build"]
+TASKS = [
+    "dev-up",
+    "dev-status",
+    "dev-rebuild",
+    "build",
+    "cluster.ensure",
+    "image.build",
+    "bake.node",
+]
 
 
 @pytest.fixture
@@ -127,8 +135,6 @@ def test_a_taken_port_is_named_with_the_process_that_has_it(
     assert line.startswith(f"127.0.0.1:{port} (petstore) is taken by process {os.getpid()}: ")
     listener.close()
     flows.require_ports(config)
-    with pytest.raises(KindloopError):
-        raise raised.value
 
 
 def test_a_port_that_is_off_may_be_taken(tmp_path: Path, listener: socket.socket) -> None:
@@ -160,7 +166,9 @@ def test_a_bake_is_not_begun_on_a_disk_that_it_would_fill(
 ) -> None:
     monkeypatch.setattr(bake, "bake_child", lambda _what: pytest.fail("it began"))
     with (
-        pytest.raises(ToolMissing, match=r"needs 8 GB free at .*small.*; there are 0\.0 GB") as raised,
+        pytest.raises(
+            ToolMissing, match=rf"needs {bake.DISK_GB:.0f} GB free at .*small.*; there are 0\.0 GB"
+        ) as raised,
         sources.baking(Source(bake.node_image(), "bake")),
     ):
         pytest.fail("the body ran")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,12 +51,6 @@ def test_no_kind_at_all(fake: Callable[..., Path], monkeypatch: pytest.MonkeyPat
 def test_a_kind_that_is_new_enough(fake: Callable[..., Path], said: str, found: str) -> None:
     fake("kind", f"echo '{said}'")
     assert host.require_kind().version == found
-
-
-def test_the_kind_of_this_machine_is_taken_from_path(fake: Callable[..., Path]) -> None:
-    path = fake("kind", f"echo 'kind v{NEEDED}'")
-    assert host.require_kind().path == str(path)
-    assert os.environ["PATH"].startswith(str(path.parent))
 
 
 def test_a_kind_that_does_not_answer_is_no_kind(fake: Callable[..., Path]) -> None:

@@ -79,7 +79,10 @@ def test_an_error_of_ours_is_its_text_on_stderr_and_its_exit_code(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_what_the_task_started_and_is_exit_130(
-    project: Path, pid_in: Callable[[Path], int], ends: Callable[[int], None], number: signal.Signals
+    project: Path,
+    pid_in: Callable[[Path], int],
+    ends: Callable[[int], None],
+    number: signal.Signals,
 ) -> None:
     with _start(project, "work") as invoke:
         family = [pid_in(project / name) for name in ("parent", "child")]

@@ -33,7 +33,7 @@ def _part(name: str = "one", **recipe: str) -> Part:
 
 
 def _left(homes: Path) -> list[str]:
-    return sorted(os.listdir(homes / "cache-home" / "kindloop" / "parts"))
+    return sorted(p.name for p in (homes / "cache-home" / "kindloop" / "parts").iterdir())
 
 
 # -- parts
@@ -92,7 +92,7 @@ def test_what_a_killed_bake_left_does_not_get_into_the_next(homes: Path) -> None
     partial = part.folder.with_name(f".{part.folder.name}.partial")
     partial.mkdir(parents=True)
     (partial / "left-over").write_text("x")
-    assert os.listdir(parts.make(part)) == ["made"]
+    assert [p.name for p in parts.make(part).iterdir()] == ["made"]
 
 
 def test_the_plan_skips_finished_parts_and_keeps_the_order(homes: Path) -> None:
@@ -211,7 +211,11 @@ def test_there_is_a_recipe_for_every_go_program() -> None:
 def test_a_recipe_takes_the_version_that_versions_toml_names(recipe: str) -> None:
     module, where, key = MODULES[recipe]
     folder = parts.RECIPES / recipe
-    found = re.findall(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", (folder / "go.mod").read_text(), re.MULTILINE)
+    found = re.findall(
+        rf"^(?:require )?\s*{re.escape(module)} (v\S+)",
+        (folder / "go.mod").read_text(),
+        re.MULTILINE,
+    )
     assert found == [section(where)[key]]
     sums = (folder / "go.sum").read_text()
     assert f"{module} {section(where)[key]} h1:" in sums
@@ -419,7 +423,7 @@ def test_a_save_that_fails_leaves_no_file(homes: Path, fake: Callable[..., Path]
     fake("docker", '[ "$1" = image ] && exit 0; echo half > "$3"; echo no space >&2; exit 1')
     with pytest.raises(Exception, match="docker save"):
         bake.save(homes / "out.tar")
-    assert [n for n in os.listdir(homes) if "out.tar" in n] == []
+    assert [p for p in homes.iterdir() if "out.tar" in p.name] == []
 
 
 def test_loading_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:

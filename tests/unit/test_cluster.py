@@ -193,7 +193,13 @@ def test_the_identity_is_the_ca_of_the_private_kubeconfig(homes: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "no: clusters", "clusters: []", "[", "clusters: [{cluster: {certificate-authority-data: é}}]"],
+    [
+        "",
+        "no: clusters",
+        "clusters: []",
+        "[",
+        "clusters: [{cluster: {certificate-authority-data: é}}]",
+    ],
 )
 def test_a_broken_kubeconfig_has_no_identity(homes: Path, text: str) -> None:
     env = Environment("mine")
@@ -206,7 +212,10 @@ def config(homes: Path, fake: Callable[..., Path]) -> Config:
     """A checkout whose node container is asked for from a file that the test writes."""
     checkout = homes / "checkout"
     checkout.mkdir()
-    fake("docker", 'if [ -e "$0.json" ]; then cat "$0.json"; else echo "Error response from daemon: No such container: x" >&2; exit 1; fi')
+    fake(
+        "docker",
+        'if [ -e "$0.json" ]; then cat "$0.json"; else echo "Error response from daemon: No such container: x" >&2; exit 1; fi',
+    )
     fake("kubectl", "exit 1")
     return Config(path=checkout / "kindloop.yaml", name="mine")
 
@@ -314,9 +323,7 @@ def test_deleting_what_is_not_there_says_so_and_cleans_up(config: Config) -> Non
     assert not env.home.exists()
 
 
-@pytest.mark.parametrize(
-    ("running", "state_shown"), [(True, "no answer"), (False, "stopped")]
-)
+@pytest.mark.parametrize(("running", "state_shown"), [(True, "no answer"), (False, "stopped")])
 def test_status_tells_a_node_that_does_not_answer(
     config: Config, homes: Path, running: bool, state_shown: str
 ) -> None:

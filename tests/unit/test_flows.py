@@ -166,7 +166,10 @@ def test_a_build_that_fails_ends_the_bake_beside_it(
     baking: Any, tmp_path: Path, pid_in: Callable[[Path], int], ends: Callable[[int], None]
 ) -> None:
     baking(f"echo $$ > {tmp_path}/pid; sleep 600")
-    with pytest.raises(BuildFailed, match="does not compile"), sources.baking(Source(BAKED, "bake")):
+    with (
+        pytest.raises(BuildFailed, match="does not compile"),
+        sources.baking(Source(BAKED, "bake")),
+    ):
         pid = pid_in(tmp_path / "pid")
         raise BuildFailed("does not compile")
     ends(pid)
@@ -244,7 +247,8 @@ def test_down_without_a_cluster_removes_what_can_be_made_again_and_says_nothing_
     for name in ("logs", "context", "render", "build"):
         (config.local / name).mkdir(parents=True)
     assert flows.down(config) is False
-    assert os.listdir(config.local) == ["build"]  # the state of the stages is a cache
+    kept = [p.name for p in config.local.iterdir()]
+    assert kept == ["build"]  # the state of the stages is a cache
 
 
 def test_a_workload_that_is_not_there_is_exit_2_with_those_there_are(
@@ -274,10 +278,8 @@ def test_logs_are_asked_for_with_the_pods_name_and_our_kubeconfig(
     fake("kubectl", 'echo "$@"')
     flows.logs(config, "web", tail=7)
     env = cluster.environment(config)
-    assert shown.texts("output") == [
-        f"--kubeconfig={env.kubeconfig} --namespace=mine logs --prefix --tail=7 "
-        "--all-containers deployment/web"
-    ]
+    flags = f"--kubeconfig={env.kubeconfig} --namespace=mine logs --prefix --tail=7"
+    assert shown.texts("output") == [f"{flags} --all-containers deployment/web"]
 
 
 @pytest.mark.parametrize("code", [0, 1, 42])

@@ -168,7 +168,10 @@ def test_the_node_loses_every_name_of_an_old_digest_and_nothing_else(
     row = '{{"Repository":"kindloop.local/mine/web","Tag":"{}"}}'
     rows = "\n".join(row.format(tag) for tag in ("new", "before", "old"))
     (tmp_path / "ls.txt").write_text(rows + "\n")
-    fake("docker", f'echo "$@" >> {tmp_path}/calls; case "$1 $2" in "image ls") cat {tmp_path}/ls.txt;; exec*) case "$*" in *"images ls") cat {tmp_path}/ctr.txt;; esac;; esac')
+    fake(
+        "docker",
+        f'echo "$@" >> {tmp_path}/calls; case "$1 $2" in "image ls") cat {tmp_path}/ls.txt;; exec*) case "$*" in *"images ls") cat {tmp_path}/ctr.txt;; esac;; esac',
+    )
     plan = replace(_plan(config), tag="new")
     assert images.prune(config, plan) == ["kindloop.local/mine/web:old"]
     calls = (tmp_path / "calls").read_text().splitlines()
@@ -190,7 +193,10 @@ def test_a_build_gets_exactly_the_context_and_leaves_none(
     config: Config, fake: Callable[..., Path], tmp_path: Path
 ) -> None:
     seen = tmp_path / "seen"
-    fake("docker", f'[ "$1" = build ] || exit 1; for last; do :; done; cp -r "$last" {seen}; echo "$@" > {tmp_path}/argv')
+    fake(
+        "docker",
+        f'[ "$1" = build ] || exit 1; for last; do :; done; cp -r "$last" {seen}; echo "$@" > {tmp_path}/argv',
+    )
     plan = _plan(config)
     assert images.build(config, plan) is True
     found = {str(p.relative_to(seen)) for p in seen.rglob("*") if p.is_file()}

@@ -87,9 +87,7 @@ def test_name_image_and_swap_are_filled_in() -> None:
     node = rendered["nodes"][0]
     assert rendered["name"] == "mine"
     assert node["image"] == PULLED.reference
-    assert node["extraMounts"] == [
-        {"hostPath": "/state/mine/swap", "containerPath": SWAP_IN_NODE}
-    ]
+    assert node["extraMounts"] == [{"hostPath": "/state/mine/swap", "containerPath": SWAP_IN_NODE}]
     assert _host_ports(rendered) == MAPPED
 
 

@@ -568,6 +568,7 @@ def test_what_is_not_yaml_is_told_with_its_place(checkout: Path, raw: bytes, tol
     (checkout / "kindloop.yaml").write_bytes(raw)
     with pytest.raises(ConfigError) as caught:
         load(env={}, start=checkout)
+    assert caught.value.exit_code == 2
     assert caught.value.message == "kindloop.yaml cannot be read as YAML"
     assert caught.value.evidence == (f"kindloop.yaml:{told}",)
     line, column = told.split(":")[:2]
@@ -720,6 +721,7 @@ def test_paths_are_relative_to_the_file_wherever_one_stands(
 def test_a_missing_file_says_how_to_begin(checkout: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(env={}, start=checkout)
+    assert caught.value.exit_code == 2
     assert caught.value.message == f"there is no kindloop.yaml in {checkout} or a folder above it"
     assert caught.value.hint.endswith("printf 'version: 1\\n' > kindloop.yaml")
 

@@ -102,7 +102,9 @@ def test_the_engine_loads_it_with_entrypoint_label_and_files(
     saved = tmp_path / "saved.tar"
     tools.run("docker", "save", "--output", saved, reference)
     with tarfile.open(saved) as tar:
-        layers = [n for n in tar.getnames() if n.endswith("layer.tar") or n.startswith("blobs/sha256/")]
+        layers = [
+            n for n in tar.getnames() if n.endswith("layer.tar") or n.startswith("blobs/sha256/")
+        ]
         digest = hashlib.sha256((tmp_path / "a" / "layer.tar").read_bytes()).hexdigest()
         assert any(digest in name for name in layers) or any(
             hashlib.sha256(tar.extractfile(n).read()).hexdigest() == digest  # type: ignore[union-attr]

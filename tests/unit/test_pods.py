@@ -45,7 +45,11 @@ def _pod(
         "volumeMounts": [{"mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}],
         "resources": {"limits": {"memory": "64Mi"}, "requests": {"memory": "64Mi"}},
     }
-    statuses = [{"name": "web", "image": "web:2", "restartCount": 0, "ready": False, **container}] if container else []
+    statuses = (
+        [{"name": "web", "image": "web:2", "restartCount": 0, "ready": False, **container}]
+        if container
+        else []
+    )
     return {
         "metadata": {"name": name, "labels": {"app": "web", "pod-template-hash": "6f9"}},
         "spec": spec,
@@ -98,7 +102,9 @@ def test_no_replicas_wanted_and_none_there_is_complete() -> None:
 
 
 def test_replicas_are_one_when_not_said() -> None:
-    deployment = _deployment(**{**FULL, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1})
+    deployment = _deployment(
+        **{**FULL, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+    )
     del deployment["spec"]["replicas"]
     assert pods.complete(deployment)
 
@@ -205,7 +211,12 @@ def test_a_crash_after_a_failing_probe_is_a_crash() -> None:
 
 def test_a_pod_that_has_no_place() -> None:
     message = "0/1 nodes are available: 1 Insufficient memory."
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+    }
     found = pods.trouble([_pod(conditions=[condition])])
     assert found is not None
     assert found.message == f"{NAME} cannot be scheduled: {message}"
@@ -239,7 +250,9 @@ def test_a_container_that_cannot_start(reason: str, message: str) -> None:
             id="one restart may be the start of a dependency",
         ),
         pytest.param(
-            _pod({"state": {"running": {}}, "ready": True, "restartCount": 9, "lastState": _ended(1)}),
+            _pod(
+                {"state": {"running": {}}, "ready": True, "restartCount": 9, "lastState": _ended(1)}
+            ),
             id="ready again",
         ),
         pytest.param({"metadata": {"name": "x"}, "spec": {"containers": []}}, id="no status"),

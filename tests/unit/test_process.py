@@ -17,7 +17,9 @@ Ends = Callable[[int], None]
 STUBBORN = "trap '' TERM; (echo $$ > parent; sh -c 'trap \"\" TERM; echo $$ > child; while :; do sleep 1; done') & while :; do sleep 1; done"
 
 
-def test_the_ladder_ends_a_family_that_ignores_term(tmp_path: Path, pid_in: Pid, ends: Ends) -> None:
+def test_the_ladder_ends_a_family_that_ignores_term(
+    tmp_path: Path, pid_in: Pid, ends: Ends
+) -> None:
     child = process.Child(["sh", "-c", STUBBORN], cwd=tmp_path)
     grandchild = pid_in(tmp_path / "child")
     child.stop(grace_s=0.2)

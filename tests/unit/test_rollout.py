@@ -155,7 +155,7 @@ def test_at_the_deadline_the_failing_probe_is_named(asked: dict[str, list[Any]])
             "involvedObject": {"name": "web-new"},
         }
     )
-    with pytest.raises(RolloutFailed, match="not ready after 60 s: Readiness .* 404") as raised:
+    with pytest.raises(RolloutFailed, match=r"not ready after 60 s: Readiness .* 404") as raised:
         _follow(("deployments", "ADDED", _deployment()), ("pods", "ADDED", _pod("web-new")))
     assert raised.value.evidence == ("web-new False",)
 
@@ -184,6 +184,8 @@ def test_one_that_is_not_complete_is_watched(
 ) -> None:
     asked["deployments,pods"] = [_deployment(ready=0), _pod("web-new")]
     watched: list[Workload] = []
-    monkeypatch.setattr(rollout, "_watched", lambda _c, workload, _d: watched.append(workload) or [])
+    monkeypatch.setattr(
+        rollout, "_watched", lambda _c, workload, _d: watched.append(workload) or []
+    )
     rollout.wait(CONFIG, replace(WORKLOAD, ready_s=1))
     assert [w.name for w in watched] == ["web"]

@@ -26,7 +26,7 @@ def test_a_write_that_is_cut_off_keeps_the_old_content(
     with pytest.raises(OSError, match="power"):
         state.write_json(file, {"status": "creating"})
     assert state.read_json(file) == {"status": "ready"}
-    assert os.listdir(tmp_path) == ["owner.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["owner.json"]
 
 
 def test_content_reaches_the_disk_before_the_name_does(
@@ -87,10 +87,13 @@ def test_places_without_the_xdg_variables(
 
 def test_a_lock_is_held_once_and_free_afterwards(tmp_path: Path) -> None:
     file = tmp_path / "env.lock"
-    with state.lock(file, "environment x"):
-        with pytest.raises(Locked, match=f"environment x is in use by process {os.getpid()}: "):
-            with state.lock(file, "environment x"):
-                pass
+    with (
+        state.lock(file, "environment x"),
+        pytest.raises(Locked, match=f"environment x is in use by process {os.getpid()}: "),
+        state.lock(file, "environment x"),
+    ):
+        pass
+    assert file.read_text() == ""  # nobody is named who does not have it
     with state.lock(file, "environment x"):
         pass
 

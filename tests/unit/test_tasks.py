@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -294,4 +293,4 @@ def test_the_caller_decides_where_the_configuration_is(broken: Path, tmp_path: P
     said = _invoke("dev-status", cwd=broken / "deep")
     assert said.exit_code == 2
     assert "UPPER_case" in said.stderr
-    assert os.listdir(broken / "deep") == []
+    assert list((broken / "deep").iterdir()) == []
