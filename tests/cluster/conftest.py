@@ -99,23 +99,15 @@ def healed(up: Loop) -> Iterator[Loop]:
 
 
 @pytest.fixture
-def foreign() -> Iterator[str]:
+def foreign(up: Loop) -> Iterator[str]:
     """A container that kind takes for the node of a cluster `klforeign`."""
     name = "klforeign-control-plane"
-    base = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "kindloop/base").split()[0]
+    # Any image with a program that waits does; ours starts from one with busybox.
+    image = docker("image", "ls", "--quiet", f"kindloop.local/{up.name}/petstore").split()[0]
     labels = ["--label=io.x-k8s.kind.cluster=klforeign", "--label=io.x-k8s.kind.role=control-plane"]
     docker("rm", "--force", name, check=False)
-    docker(
-        "run",
-        "--detach",
-        "--name",
-        name,
-        *labels,
-        "--entrypoint=/bin/busybox",
-        base,
-        "sleep",
-        "3600",
-    )
+    run = ["run", "--detach", "--name", name, *labels, "--entrypoint=/bin/busybox"]
+    docker(*run, image, "sleep", "3600")
     started = docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name)
     yield "klforeign"
     assert docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name) == started

@@ -43,12 +43,12 @@ PHASES = {
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_ctrl_c_leaves_nothing_and_next_up_heals(healed: Loop, phase: str) -> None:
+def test_ctrl_c_leaves_nothing_and_next_up_heals(up: Loop, phase: str) -> None:
     change, seen = PHASES[phase]
-    change(healed)
-    interrupted(healed, seen, "dev-up")
-    healed.ok("dev-up")
-    assert json.loads(healed.ok("dev-status", "--json"))["healthy"] is True
+    change(up)
+    interrupted(up, seen, "dev-up")
+    up.ok("dev-up")
+    assert json.loads(up.ok("dev-status", "--json"))["healthy"] is True
 
 
 @pytest.mark.destructive

@@ -9,8 +9,8 @@ from live import FOREIGN_KUBECONFIG, ROOT, USERS_KUBECONFIG, Loop, sync
 
 
 @pytest.mark.parametrize("task", ["dev-up", "dev-rebuild", "dev-stop", "dev-down"])
-def test_foreign_cluster_is_refused(down: Loop, foreign: str, task: str) -> None:
-    said = down.say(task, env={"KINDLOOP_NAME": foreign, "KINDLOOP_PORT_OFFSET": "9500"})
+def test_foreign_cluster_is_refused(up: Loop, foreign: str, task: str) -> None:
+    said = up.say(task, env={"KINDLOOP_NAME": foreign, "KINDLOOP_PORT_OFFSET": "9500"})
     assert said.code == 9
     assert said.message == f"error: there is a kind cluster {foreign} that kindloop did not make"
     assert f"KINDLOOP_NAME={foreign}-2" in said.error
