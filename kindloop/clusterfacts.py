@@ -185,7 +185,10 @@ def inspect_image(reference: str) -> NodeImage:
 def owner_of(env: Environment) -> Owner | None:
     """The owner record, or None where there is none (or it was cut off)."""
     record = state.read_json(env.owner_file)
-    return Owner(**record) if isinstance(record, dict) else None
+    try:
+        return Owner(**record) if isinstance(record, dict) else None
+    except TypeError:  # written by a newer kindloop
+        return None
 
 
 def ca_sha256(env: Environment) -> str:

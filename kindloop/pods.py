@@ -109,7 +109,10 @@ def _pod_trouble(pod: Object, events: Sequence[Object]) -> Trouble | None:
                 "it asks for more CPU or memory than the node has left, or for a node label",
                 f"invoke k8s.kubectl -- describe pod {name}",
             )
-    for container in status.get("containerStatuses", []):
+    for container in [
+        *status.get("initContainerStatuses", []),
+        *status.get("containerStatuses", []),
+    ]:
         found = _container_trouble(name, container, events)
         if found is not None:
             return found

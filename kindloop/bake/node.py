@@ -37,6 +37,12 @@ KUBE_PROGRAMS = (
 )
 
 
+CONTAINERD = 'sandbox_image = ""\nrestrict_oom_score_adj = false\n'
+"""The lines of kind's containerd configuration that we change: how, counts in the recipe."""
+ASSEMBLY = 1
+"""Raised when `assembly` puts the same parts together in another way."""
+
+
 def references() -> dict[str, str]:
     """Image reference by component of this release."""
     bake = section("bake")
@@ -75,11 +81,16 @@ def node_parts() -> list[Part]:
 
 def recipe_digest() -> str:
     """Digest of the whole node image: of its parts and of how they are put together."""
-    text = json.dumps(
-        [part.digest for part in node_parts()]
-        + [node_files.SETUP, node_files.cni_conflist(), references(), section("bake")["kind"], 4],
-        sort_keys=True,
-    )
+    how = [
+        node_files.SETUP,
+        node_files.PROXY_FILES,
+        node_files.cni_conflist(),
+        node_files.containerd_config(CONTAINERD, references()["pause"]),
+        references(),
+        section("bake")["kind"],
+        ASSEMBLY,
+    ]
+    text = json.dumps([[part.digest for part in node_parts()], how], sort_keys=True)
     part = Part("node", "", 0, {"content": text}, lambda _folder, _log: None)
     return part.digest
 

@@ -6,6 +6,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from kindloop import cluster, flows, host, report, status
+from kindloop.config import DEFAULT_PORTS
+from kindloop.errors import ConfigError
 from kindloop.tasks._task import load, show, task
 
 __all__ = ["TASKS"]
@@ -98,10 +100,19 @@ def dev_down(c: Context, all: bool = False, verbose: bool = False) -> None:  # n
 
 @task("dev-doctor")
 def dev_doctor(c: Context, json: bool = False) -> None:
-    """Show what this machine has and what is missing."""
-    config = load(json=json)
-    node = cluster.environment(config).node
-    facts = host.inspect(config.cluster.host_ports(), own_node=node)
+    """Show what this machine has and what is missing.
+
+    Without a readable kindloop.yaml it looks at the default ports. Exit code 7: something is
+    missing.
+    """
+    config = None
+    try:
+        config = load(json=json)
+    except ConfigError as exc:
+        report.warn(f"{exc.message}; looking at the default ports")
+    ports = config.cluster.host_ports() if config else dict(DEFAULT_PORTS)
+    own = cluster.environment(config).node if config else ""
+    facts = host.inspect(ports, own_node=own)
     if json:
         report.data(host.as_json(facts))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,9 @@ def k8s_apply(c: Context, verbose: bool = False) -> None:
 def k8s_kubectl(c: Context) -> None:
     """Run kubectl on this environment: k8s.kubectl -- ARGS."""
     config = load()
-    words = shlex.split(c.remainder)
+    # Invoke joins what follows "--" into one string; the words themselves keep their spaces.
+    argv = sys.argv
+    words = argv[argv.index("--") + 1 :] if "--" in argv else shlex.split(c.remainder)
     if not words:
         raise ConfigError("no arguments", hint="invoke k8s.kubectl -- get pods")
     raise Exit(code=flows.kubectl(config, words))

@@ -173,7 +173,7 @@ def test_another_version_is_another_node_image(monkeypatch: pytest.MonkeyPatch, 
     assert node.node_image() != before
 
 
-@pytest.mark.parametrize("name", ["SETUP"])
+@pytest.mark.parametrize("name", ["SETUP", "PROXY_FILES"])
 def test_another_way_to_put_it_together_is_another_node_image(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
