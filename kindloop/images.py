@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,10 +124,15 @@ def load(config: Config, image: ImagePlan) -> bool:
     """Load the image into the node unless it is there; returns whether it was loaded."""
     if image.reference in in_node(config):
         return False
-    with report.step("load image into the node"):
+    # kind writes the image to a temporary file, and leaves it there when it is interrupted.
+    with (
+        report.step("load image into the node"),
+        tempfile.TemporaryDirectory(prefix="kindloop-load-") as folder,
+    ):
         tools.run(
-            "kind", "load", "docker-image", image.reference, "--name", config.name, timeout_s=300
-        )
+            "kind", "load", "docker-image", image.reference, "--name", config.name,
+            env={"TMPDIR": folder}, timeout_s=300,
+        )  # fmt: skip
     return True
 
 

@@ -24,7 +24,7 @@ from typing import IO, Literal, Self
 
 from kindloop import report
 from kindloop.errors import ToolMissing
-from kindloop.tools import INSTALL_HINT, environ
+from kindloop.tools import INSTALL_HINT, deliver, environ, signals_held
 
 __all__ = ["Child", "Completed", "run"]
 
@@ -75,20 +75,8 @@ class Child:
             log.parent.mkdir(parents=True, exist_ok=True)
         self._log: IO[str] | None = log.open("w", encoding="utf-8") if log else None
         try:
-            self._popen = subprocess.Popen(
-                self.argv,
-                cwd=cwd,
-                env=environ(env),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,
-                # It calls the kernel only: no lock of another thread can be held.
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
-            )
+            with signals_held() as held:
+                self._popen = self._start(cwd, env)
         except OSError as exc:
             self._close_log()
             raise ToolMissing(
@@ -100,6 +88,11 @@ class Child:
         ]
         for reader in self._readers:
             reader.start()
+        try:
+            deliver(held)
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def pid(self) -> int:
@@ -154,6 +147,22 @@ class Child:
         if self.poll() is None:
             self.stop()
         self._finish()
+
+    def _start(self, cwd: Path | None, env: Mapping[str, str] | None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.argv,
+            cwd=cwd,
+            env=environ(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+            # It calls the kernel only: no lock of another thread can be held.
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
 
     def _pump(self, pipe: IO[str], name: Stream) -> None:
         with pipe:

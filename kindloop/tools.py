@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ import sh
 from kindloop import report
 from kindloop.errors import ToolFailed, ToolMissing
 
-__all__ = ["Result", "environ", "find", "run", "version_of"]
+__all__ = ["Result", "deliver", "environ", "find", "run", "signals_held", "version_of"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", ".svc", ".cluster.local")
 """Hosts that never go through a proxy: the cluster and what it serves are on this machine."""
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 INSTALL_HINT = "scripts/dev-setup.sh (installs it), or: invoke dev-doctor (says what is missing)"
 
@@ -91,8 +93,9 @@ def run(
     if program is None:
         raise ToolMissing(f"{words[0]} is not on PATH", hint=INSTALL_HINT)
     try:
-        process = sh.Command(str(program))(*words[1:], **_options(cwd, environ(env), stdin))
-        exit_code = _wait(process, timeout_s)
+        with signals_held() as held:
+            process = sh.Command(str(program))(*words[1:], **_options(cwd, environ(env), stdin))
+        exit_code = _wait(process, timeout_s, held)
     except (OSError, sh.ForkException) as exc:
         # sh quotes the traceback of the forked child: its last line is the reason.
         reason = str(exc).strip().splitlines()[-1].strip()
@@ -113,6 +116,32 @@ def run(
             duration_s=result.duration_s,
         )
     return result
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[list[int]]:
+    """Hold Ctrl-C and its like back while a child is started; yields what came, for `deliver`.
+
+    CPython drops what a handler raises in the hooks that run at a fork, and a child that nobody
+    has yet could not be ended.
+    """
+    held: list[int] = []
+    handlers = {n: h for n in INTERRUPTS if callable(h := signal.getsignal(n))}
+    if threading.current_thread() is not threading.main_thread():
+        handlers = {}
+    try:
+        for number in handlers:
+            signal.signal(number, lambda number, _frame: held.append(number))
+        yield held
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def deliver(held: list[int]) -> None:
+    """Let the handler have a signal that was held back: it raises here."""
+    for number in held[:1]:
+        signal.raise_signal(number)
 
 
 def version_of(text: str) -> tuple[int, ...]:
@@ -140,7 +169,7 @@ def _options(cwd: Path | None, env: dict[str, str], stdin: str | bytes | None) -
 _ANY_CODE: Iterable[int] = range(-64, 256)
 
 
-def _wait(process: Any, timeout_s: float) -> int | None:
+def _wait(process: Any, timeout_s: float, held: list[int]) -> int | None:
     """The exit code, or None when the deadline passed and the group was ended.
 
     A timer, not `wait(timeout=…)`: that one polls every 0.1 s, which every call would pay.
@@ -150,6 +179,7 @@ def _wait(process: Any, timeout_s: float) -> int | None:
     timer = threading.Thread(target=_watch, args=(process.pid, timeout_s, ended, late), daemon=True)
     timer.start()
     try:
+        deliver(held)
         process.wait()
     except sh.ErrorReturnCode:
         pass  # a signal: sh raises for it whatever is listed

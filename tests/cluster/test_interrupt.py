@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from live import Loop, Running, edit, marked
@@ -37,7 +39,7 @@ def edit_page(loop: Loop) -> None:
 PHASES = {
     "build": (edit_controller, lambda running: running.runs("rustc")),
     "image": (edit_page, lambda running: running.runs("docker", "build")),
-    "load": (edit_page, lambda running: running.runs("kind", "load")),
+    "load": (edit_page, lambda running: running.runs("docker", "save")),
     "rollout": (edit_page, lambda running: running.runs_with("--watch")),
 }
 
@@ -46,7 +48,10 @@ PHASES = {
 def test_ctrl_c_leaves_nothing_and_next_up_heals(up: Loop, phase: str) -> None:
     change, seen = PHASES[phase]
     change(up)
+    files = set(Path(tempfile.gettempdir()).iterdir())
     interrupted(up, seen, "dev-up")
+    left = set(Path(tempfile.gettempdir()).iterdir()) - files
+    assert [path for path in left if path.name.startswith(("kindloop-", "images-tar"))] == []
     up.ok("dev-up")
     assert json.loads(up.ok("dev-status", "--json"))["healthy"] is True
 

@@ -8,6 +8,12 @@ import pytest
 from live import Loop, edit
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _settled(first_up: tuple[Loop, str]) -> None:
+    """No rollout may be due: objects that are not refused are applied."""
+    first_up[0].ok("dev-up")
+
+
 @pytest.fixture
 def untouched(up: Loop) -> Iterator[Loop]:
     """A refused manifest must leave the pods as they were."""

@@ -58,9 +58,9 @@ def test_objects_are_labelled_ours(up: Loop) -> None:
     found = up.kubectl(
         "get", "deployment,service,configmap", "-l", f"kindloop.environment={up.name}", "-o", "name"
     )
-    assert {"deployment.apps/petstore", "service/petstore", "configmap/petstore"} <= set(
-        found.split()
-    )
+    names = found.split()
+    assert {"deployment.apps/petstore", "service/petstore"} <= set(names)
+    assert [n for n in names if n.startswith("configmap/petstore-")] != []
 
 
 def test_image_is_small_and_runs_as_nobody(up: Loop) -> None:
