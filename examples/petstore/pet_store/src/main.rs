@@ -6,5 +6,5 @@ mod handlers;
 mod registry;
 
 fn main() -> std::process::ExitCode {
-    router::run(env!("CARGO_PKG_NAME"), registry::find)
+    router::run(registry::find)
 }

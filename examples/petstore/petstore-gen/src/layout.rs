@@ -1,16 +1,27 @@
 //! Which files a generated crate has, and who owns each.
 
-use crate::names::module;
+use crate::names::snake;
 use crate::render::{self, HEADER};
+use clap::ValueEnum;
 use router::document::{Document, Operation};
 use router::yaml::Error;
 use std::path::PathBuf;
 
-pub const GROUPS: [&str; 7] = ["handlers", "controllers", "registry", "main", "doc", "config", "manifest"];
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Group {
+    All,
+    Handlers,
+    Controllers,
+    Registry,
+    Main,
+    Doc,
+    Config,
+    Manifest,
+}
 
 pub struct File {
     pub path: PathBuf,
-    pub group: &'static str,
+    pub group: Group,
     /// A user's file is written once and never again.
     pub owned_by_user: bool,
     pub text: String,
@@ -18,47 +29,34 @@ pub struct File {
 
 /// All files for the document whose text is `spec`.
 pub fn files(spec: &str, document: &Document, package: &str, router: &str) -> Result<Vec<File>, Error> {
-    let operations: Vec<&Operation> = document.handled().collect();
-    check_modules(&operations)?;
     let mut files = Vec::new();
-    let mut add = |group, owned_by_user, path: &str, text: String| {
+    let mut add = |group, path: &str, owned_by_user, text: String| {
         files.push(File { path: path.into(), group, owned_by_user, text });
     };
-    for operation in &operations {
-        let name = module(&operation.id);
-        add("handlers", false, &format!("src/handlers/{name}.rs"), render::handler(document, operation));
-        add(
-            "controllers",
-            true,
-            &format!("src/controllers/{name}.rs"),
-            render::controller(document, operation),
-        );
-    }
-    let handlers =
-        render::module_list(&operations, "Typed input and output of each operation.", Some("types"));
-    let controllers =
-        render::module_list(&operations, "What each operation does; the files are yours.", None);
-    add("handlers", false, "src/handlers/types.rs", render::components(document));
-    add("handlers", false, "src/handlers/mod.rs", handlers);
-    add("controllers", false, "src/controllers/mod.rs", controllers);
-    add("registry", false, "src/registry.rs", render::registry(&operations));
-    add("main", false, "src/main.rs", format!("{HEADER}{MAIN}"));
-    add("main", true, "src/app.rs", APP.to_string());
-    add("doc", false, "doc/openapi.yaml", spec.to_string());
-    add("doc", false, "doc/index.html", page(document));
-    add("config", true, "config/config.yaml", config(document));
-    add("manifest", true, "Cargo.toml", manifest(package, router));
-    Ok(files)
-}
-
-fn check_modules(operations: &[&Operation]) -> Result<(), Error> {
+    let operations: Vec<&Operation> = document.handled().collect();
     for (index, operation) in operations.iter().enumerate() {
-        let name = module(&operation.id);
-        if operations[..index].iter().any(|other| module(&other.id) == name) {
-            return operation.at.error(format!("a second operation would become the module `{name}`"));
+        let name = snake(&operation.id);
+        if operations[..index].iter().any(|other| snake(&other.id) == name) {
+            return Err(operation.at.error(format!("a second operation would become the module `{name}`")));
         }
+        let (handler, controller) = (format!("src/handlers/{name}.rs"), format!("src/controllers/{name}.rs"));
+        add(Group::Handlers, &handler, false, render::handler(document, operation));
+        add(Group::Controllers, &controller, true, render::controller(document, operation));
     }
-    Ok(())
+    let list = |about, more| render::module_list(&operations, about, more);
+    let handlers = list("Typed input and output of each operation.", Some("types"));
+    let controllers = list("What each operation does; the files are yours.", None);
+    add(Group::Handlers, "src/handlers/types.rs", false, render::components(document));
+    add(Group::Handlers, "src/handlers/mod.rs", false, handlers);
+    add(Group::Controllers, "src/controllers/mod.rs", false, controllers);
+    add(Group::Registry, "src/registry.rs", false, render::registry(&operations));
+    add(Group::Main, "src/main.rs", false, format!("{HEADER}{MAIN}"));
+    add(Group::Main, "src/app.rs", true, "//! What the controllers share. This file is yours.\n".into());
+    add(Group::Doc, "doc/openapi.yaml", false, spec.to_string());
+    add(Group::Doc, "doc/index.html", false, page(document));
+    add(Group::Config, "config/config.yaml", true, config(document));
+    add(Group::Manifest, "Cargo.toml", true, manifest(package, router));
+    Ok(files)
 }
 
 const MAIN: &str = "
@@ -68,21 +66,19 @@ mod handlers;
 mod registry;
 
 fn main() -> std::process::ExitCode {
-    router::run(env!(\"CARGO_PKG_NAME\"), registry::find)
+    router::run(registry::find)
 }
 ";
-
-const APP: &str = "//! What the controllers share. This file is yours.\n";
 
 fn config(document: &Document) -> String {
     let mut text = String::from("http:\n  max_body_bytes: 65536\n  drain_seconds: 10\n");
     if !document.schemes.is_empty() {
         text.push_str("security:\n");
     }
-    for scheme in &document.schemes {
+    for (name, scheme) in &document.schemes {
         let secret = scheme.example.as_deref().unwrap_or("change-me");
-        let key = if scheme.kind == router::document::SchemeKind::Bearer { "token" } else { "api_key" };
-        text.push_str(&format!("  {}:\n    {key}: {secret:?}\n", scheme.name));
+        let key = if scheme.prefix.is_empty() { "api_key" } else { "token" };
+        text.push_str(&format!("  {name}:\n    {key}: {secret:?}\n"));
     }
     text
 }
@@ -98,12 +94,10 @@ fn manifest(package: &str, router: &str) -> String {
 fn page(document: &Document) -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
     let title = escape(&document.title);
-    let mut rows = String::new();
-    for operation in &document.operations {
-        let cells = [&operation.method, &operation.path, &operation.id, &operation.summary];
-        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
-        rows.push_str(&format!("<tr>{cells}</tr>\n"));
-    }
+    let row = |Operation { method, path, summary, .. }: &Operation| {
+        format!("<tr><td>{method}</td><td>{}</td><td>{}</td></tr>\n", escape(path), escape(summary))
+    };
+    let rows: String = document.operations.iter().map(row).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
          <style>body {{ font-family: sans-serif; margin: 2em }} td {{ padding: 0.2em 1em 0.2em 0 }}</style>\n\

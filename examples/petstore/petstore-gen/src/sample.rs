@@ -1,67 +1,38 @@
 //! Examples for schemas that have none of their own.
 
-use router::document::Media;
-use router::schema::{list, properties, types, Schemas};
-use serde_json::{json, Map, Value};
+use router::schema::{Format, Schema, Schemas, Type};
+use serde_json::{json, Value};
 
 /// Where a schema that requires itself is cut off: no example can be valid for it.
 const MAX_DEPTH: usize = 32;
 
-/// The example of a media type, else one made from its schema.
-pub fn of_media(schemas: &Schemas, media: &Media) -> Value {
-    media.example.clone().unwrap_or_else(|| of(schemas, &media.schema, 0))
-}
-
-fn of(schemas: &Schemas, schema: &Value, depth: usize) -> Value {
+/// An example with no more than what is required.
+pub fn of(schemas: &Schemas, schema: &Schema, depth: usize) -> Value {
     let schema = schemas.resolve(schema);
-    let first = |key: &str| schema.get(key).and_then(|list| list.get(0));
-    let given = schema.get("example").or(schema.get("const")).or(schema.get("default"));
-    if let Some(value) = given.or(first("examples")).or(first("enum")) {
-        return value.clone();
+    let choice = schema.r#enum.as_ref().and_then(|values| values.first());
+    if let Some(given) = schema.example.as_ref().or(schema.default.as_ref()).or(choice) {
+        return given.clone();
     }
-    if let Some(choice) = first("oneOf").or(first("anyOf")) {
-        return of(schemas, choice, depth);
-    }
-    let text = |key: &str| schema.get(key).and_then(Value::as_str);
-    match types(schema).first().copied().unwrap_or("object") {
-        "string" => of_string(text("format").unwrap_or_default(), schema),
-        "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
-        "boolean" => json!(true),
-        "null" => Value::Null,
-        // An array may be empty, so this is where a recursive schema ends.
-        "array" if depth > 8 => json!([]),
-        "array" => {
-            let length = schema.get("minItems").and_then(Value::as_u64).unwrap_or(1);
-            let item = of(schemas, schema.get("items").unwrap_or(&Value::Null), depth + 1);
-            Value::Array(vec![item; length as usize])
+    match schema.types().first() {
+        _ if depth > MAX_DEPTH => Value::Null,
+        Some(Type::String) => {
+            let text = schema.format.map_or("text", Format::example);
+            let least = schema.min_length.unwrap_or(0);
+            json!(format!("{text:x<least$}"))
         }
-        _ => Value::Object(of_object(schemas, schema, depth)),
-    }
-}
-
-fn of_object(schemas: &Schemas, schema: &Value, depth: usize) -> Map<String, Value> {
-    let mut object = Map::new();
-    for part in list(schema, "allOf") {
-        object.extend(of_object(schemas, schemas.resolve(part), depth));
-    }
-    let is_required = |name: &str| list(schema, "required").any(|required| required == name);
-    for (name, property) in properties(schema) {
-        if depth < 8 || (is_required(name) && depth < MAX_DEPTH) {
-            object.insert(name.clone(), of(schemas, property, depth + 1));
+        Some(Type::Integer | Type::Number) => json!(schema.minimum.unwrap_or(1.0) as i64),
+        Some(Type::Boolean) => json!(true),
+        Some(Type::Null) => Value::Null,
+        Some(Type::Array) => {
+            let item = |_| of(schemas, schema.items.as_deref().unwrap_or(&Schema::default()), depth + 1);
+            (0..schema.min_items.unwrap_or(0)).map(item).collect()
+        }
+        Some(Type::Object) | None => {
+            let parts = schemas.parts(schema);
+            let required = |name: &&String| parts.iter().any(|part| part.required.contains(name));
+            let properties = parts.iter().flat_map(|part| &part.properties);
+            let properties = properties.filter(|(name, _)| required(name));
+            properties.map(|(name, property)| (name.clone(), of(schemas, property, depth + 1))).collect()
         }
     }
-    object
-}
-
-fn of_string(format: &str, schema: &Value) -> Value {
-    let text = match format {
-        "uuid" => "00000000-0000-4000-8000-000000000000",
-        "date" => "2025-01-31",
-        "date-time" => "2025-01-31T12:00:00Z",
-        "email" => "ann@example.com",
-        "uri" => "https://example.com/",
-        _ => "text",
-    };
-    let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0) as usize;
-    json!(format!("{text:x<least$}"))
 }

@@ -1,149 +1,137 @@
 //! Rust types for schemas.
 
-use crate::names::{field, pascal, snake};
-use router::body::is_binary;
-use router::schema::{list, properties, ref_name, types, Schemas};
-use serde_json::{Map, Value};
+use crate::names::{pascal, snake};
+use router::schema::{Additional, Format, Schema, Schemas, Type};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt::Write;
+
+const DERIVE: &str = "#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]";
 
 /// Collects the definitions that the types of one module need.
 pub struct Types<'a> {
     schemas: &'a Schemas,
     /// What stands before the name of a component: nothing in the components' own module.
     prefix: &'static str,
-    taken: Vec<String>,
     pub definitions: String,
 }
 
+pub struct Field {
+    pub name: String,
+    /// Its name in JSON.
+    pub key: String,
+    pub rust: String,
+    pub required: bool,
+}
+
 impl<'a> Types<'a> {
-    pub fn new(schemas: &'a Schemas, prefix: &'static str, taken: &[&str]) -> Self {
-        let taken = taken.iter().map(|name| name.to_string()).collect();
-        Self { schemas, prefix, taken, definitions: String::new() }
+    pub fn new(schemas: &'a Schemas, prefix: &'static str) -> Self {
+        Self { schemas, prefix, definitions: String::new() }
     }
 
     /// Defines the type `name` for `schema`.
-    pub fn define(&mut self, name: &str, schema: &Value) {
-        match (variants(schema), self.properties(schema)) {
-            (Some(values), _) => self.define_enum(name, &values),
-            (_, Some((properties, required))) => self.define_struct(name, &properties, &required),
-            _ => {
+    pub fn define(&mut self, name: &str, schema: &Schema) {
+        let fields = self.fields(name, schema);
+        match variants(schema) {
+            Some(values) => self.define_enum(name, &values),
+            None if fields.is_empty() => {
                 let alias = self.of(schema, &format!("{name}Value"));
-                self.write(&format!("pub type {name} = {alias};\n"));
+                self.define_alias(name, &alias);
             }
+            None => self.define_struct(name, &fields),
         }
     }
 
+    pub fn define_alias(&mut self, name: &str, rust: &str) {
+        let _ = write!(self.definitions, "\npub type {name} = {rust};\n");
+    }
+
+    pub fn define_struct(&mut self, name: &str, fields: &[Field]) {
+        let mut lines = String::new();
+        for Field { name, key, rust, required } in fields {
+            if name != key {
+                let _ = writeln!(lines, "    #[serde(rename = {key:?})]");
+            }
+            if !required {
+                lines.push_str("    #[serde(skip_serializing_if = \"Option::is_none\")]\n");
+            }
+            let is_wrapped = *required || rust.starts_with("Option<");
+            let rust = if is_wrapped { rust } else { &format!("Option<{rust}>") };
+            let _ = writeln!(lines, "    pub {name}: {rust},");
+        }
+        self.define_item(&format!("{DERIVE}\npub struct {name}"), &lines);
+    }
+
+    fn define_enum(&mut self, name: &str, values: &[&str]) {
+        let derive = DERIVE.replace("Clone,", "Clone, Copy, PartialEq, Eq,");
+        let mut lines = String::new();
+        for value in values {
+            let _ = writeln!(lines, "    #[serde(rename = {value:?})]\n    {},", pascal(value));
+        }
+        self.define_item(&format!("{derive}\npub enum {name}"), &lines);
+    }
+
+    fn define_item(&mut self, head: &str, lines: &str) {
+        let break_line = if lines.is_empty() { "" } else { "\n" };
+        let _ = write!(self.definitions, "\n{head} {{{break_line}{lines}}}\n");
+    }
+
     /// The type of `schema`; `hint` names it when it needs a definition.
-    pub fn of(&mut self, schema: &Value, hint: &str) -> String {
-        if let Some(name) = ref_name(schema) {
+    pub fn of(&mut self, schema: &Schema, hint: &str) -> String {
+        if let Some(name) = schema.reference() {
             return format!("{}{}", self.prefix, pascal(name));
         }
-        let names = types(schema);
-        let nullable = names.contains(&"null");
-        let name = names.iter().find(|name| **name != "null").copied().unwrap_or_default();
-        let inner = match name {
-            _ if variants(schema).is_some() || self.properties(schema).is_some() => self.named(schema, hint),
-            "integer" if schema.get("format").is_some_and(|format| format == "int32") => "i32".to_string(),
-            "integer" => "i64".to_string(),
-            "number" => "f64".to_string(),
-            "boolean" => "bool".to_string(),
-            "string" => "String".to_string(),
-            "array" => {
-                let items = schema.get("items").unwrap_or(&Value::Null);
-                format!("Vec<{}>", self.of(items, &format!("{hint}Item")))
+        let name = schema.types().iter().find(|name| **name != Type::Null);
+        let has_properties = self.schemas.parts(schema).iter().any(|part| !part.properties.is_empty());
+        let rust = match name {
+            _ if has_properties || variants(schema).is_some() => {
+                self.define(hint, schema);
+                hint.to_string()
             }
-            "object" => match schema.get("additionalProperties") {
-                Some(values @ Value::Object(_)) => {
+            Some(Type::Integer) if schema.format == Some(Format::Int32) => "i32".to_string(),
+            Some(Type::Integer) => "i64".to_string(),
+            Some(Type::Number) => "f64".to_string(),
+            Some(Type::Boolean) => "bool".to_string(),
+            Some(Type::String) if schema.is_binary() => "router::File".to_string(),
+            Some(Type::String) => "String".to_string(),
+            Some(Type::Array) => match &schema.items {
+                Some(items) => format!("Vec<{}>", self.of(items, &format!("{hint}Item"))),
+                None => "Vec<serde_json::Value>".to_string(),
+            },
+            Some(Type::Object) => match &schema.additional_properties {
+                Some(Additional::Checked(values)) => {
                     let values = self.of(values, &format!("{hint}Value"));
                     format!("std::collections::BTreeMap<String, {values}>")
                 }
                 _ => "serde_json::Map<String, serde_json::Value>".to_string(),
             },
-            _ => return "serde_json::Value".to_string(),
+            Some(Type::Null) | None => return "serde_json::Value".to_string(),
         };
-        match nullable {
-            true => format!("Option<{inner}>"),
-            false => inner,
+        match schema.is(Type::Null) {
+            true => format!("Option<{rust}>"),
+            false => rust,
         }
     }
 
-    fn named(&mut self, schema: &Value, hint: &str) -> String {
-        let mut name = pascal(hint);
-        while self.taken.contains(&name) {
-            name.push_str("Value");
-        }
-        self.taken.push(name.clone());
-        self.define(&name, schema);
-        name
-    }
-
-    /// The properties of an object and which are required, those of `allOf` included.
-    fn properties(&self, schema: &Value) -> Option<(Map<String, Value>, Vec<Value>)> {
-        let own = properties(schema).map(|(name, property)| (name.clone(), property.clone()));
-        let mut properties: Map<String, Value> = own.collect();
-        let mut required: Vec<Value> = list(schema, "required").cloned().collect();
-        for part in list(schema, "allOf") {
-            let (more, names) = self.properties(self.schemas.resolve(part))?;
-            properties.extend(more);
-            required.extend(names);
-        }
-        (!properties.is_empty()).then_some((properties, required))
-    }
-
-    fn define_struct(&mut self, name: &str, properties: &Map<String, Value>, required: &[Value]) {
-        let mut text = format!("{DERIVE}\npub struct {name} {{\n");
-        for (key, schema) in properties {
-            let binary = is_binary(self.schemas.resolve(schema));
-            let rust = match binary {
-                true => "router::File".to_string(),
-                false => self.of(schema, &format!("{name}{}", pascal(key))),
-            };
-            let required = required.iter().any(|name| name == key);
-            if snake(key) != *key {
-                let _ = writeln!(text, "    #[serde(rename = {key:?})]");
-            }
-            match (binary, required) {
-                (true, _) => text.push_str("    #[serde(skip)]\n"),
-                (_, false) => text.push_str("    #[serde(skip_serializing_if = \"Option::is_none\")]\n"),
-                _ => {}
-            }
-            let rust = if required || binary || rust.starts_with("Option<") {
-                rust
-            } else {
-                format!("Option<{rust}>")
-            };
-            let _ = writeln!(text, "    pub {}: {rust},", field(key));
-        }
-        self.write(&format!("{text}}}\n"));
-    }
-
-    fn define_enum(&mut self, name: &str, values: &[&str]) {
-        let derive = DERIVE.replace("Clone,", "Clone, Copy, PartialEq, Eq,");
-        let mut text = format!("{derive}\npub enum {name} {{\n");
-        for value in values {
-            let variant = pascal(value);
-            if variant != **value {
-                let _ = writeln!(text, "    #[serde(rename = {value:?})]");
-            }
-            let _ = writeln!(text, "    {variant},");
-        }
-        self.write(&format!("{text}}}\n"));
-    }
-
-    fn write(&mut self, definition: &str) {
-        self.definitions.push('\n');
-        self.definitions.push_str(definition);
+    /// The properties of an object, those of `allOf` included.
+    fn fields(&mut self, name: &str, schema: &Schema) -> Vec<Field> {
+        let schemas = self.schemas;
+        let parts = schemas.parts(schema);
+        let required = |key: &String| parts.iter().any(|part| part.required.contains(key));
+        let properties = parts.iter().flat_map(|part| &part.properties);
+        let field = |(key, property): (&String, &Schema)| Field {
+            name: snake(key),
+            key: key.clone(),
+            rust: self.of(property, &format!("{name}{}", pascal(key))),
+            required: required(key),
+        };
+        properties.map(field).collect()
     }
 }
 
-const DERIVE: &str = "#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]";
-
 /// The values of an enumeration of strings that have distinct Rust names.
-fn variants(schema: &Value) -> Option<Vec<&str>> {
-    let values: Vec<&str> =
-        schema.get("enum")?.as_array()?.iter().map(Value::as_str).collect::<Option<_>>()?;
-    let mut names: Vec<String> = values.iter().map(|value| pascal(value)).collect();
-    names.sort();
-    names.dedup();
+fn variants(schema: &Schema) -> Option<Vec<&str>> {
+    let values: Vec<&str> = schema.r#enum.as_ref()?.iter().map(Value::as_str).collect::<Option<_>>()?;
+    let names: BTreeSet<String> = values.iter().map(|value| pascal(value)).collect();
     (names.len() == values.len()).then_some(values)
 }

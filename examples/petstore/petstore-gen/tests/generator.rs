@@ -100,6 +100,12 @@ fn a_broken_document_is_located_and_nothing_is_written() {
             "operationId: health",
             "openapi.yaml:27:5: error: duplicate operationId `health`",
         ),
+        (
+            "minItems: 1, maxItems",
+            "pattern: a, maxItems",
+            "openapi.yaml:379:33: error: unknown field `pattern`",
+        ),
+        ("in: query, example: dog", "in: cookie, example: dog", "error: unknown variant `cookie`"),
         ("/schemas/Pet\"", "/schemas/Pat\"", ": error: `#/components/schemas/Pat` leads nowhere"),
     ];
     for (from, to, message) in cases {

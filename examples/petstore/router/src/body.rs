@@ -1,18 +1,27 @@
-//! Request bodies: JSON, forms, multipart and raw bytes as values that a schema can check.
+//! Request bodies: JSON, forms and multipart as values that a schema can check.
 
 use crate::document::Media;
-use crate::parameter::{coerce, coerce_items};
 use crate::problem::Problem;
-use crate::schema::{types, Schemas};
-use crate::url;
+use crate::schema::{Schema, Schemas};
+use http_body_util::{BodyDataStream, Full};
 use hyper::body::Bytes;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{json, Map, Value};
+use std::collections::BTreeMap;
+
+pub const JSON: &str = "application/json";
+pub const FORM: &str = "application/x-www-form-urlencoded";
+pub const MULTIPART: &str = "multipart/form-data";
+
+/// The media types that a request body can have.
+pub const ACCEPTED: [&str; 3] = [JSON, FORM, MULTIPART];
 
 /// A file of an upload or a download.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct File {
     pub name: String,
     pub media_type: String,
+    #[serde(deserialize_with = "from_latin1")]
     pub data: Vec<u8>,
 }
 
@@ -23,11 +32,9 @@ impl File {
     }
 }
 
-#[derive(Debug, Default)]
-pub struct Decoded {
-    pub value: Value,
-    pub files: Vec<(String, File)>,
-    pub raw: Bytes,
+/// In JSON the bytes of a file are a text with one character for each.
+fn from_latin1<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    Ok(String::deserialize(deserializer)?.chars().map(|c| c as u8).collect())
 }
 
 /// The media type without its parameters, in lower case.
@@ -35,151 +42,112 @@ pub fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-pub fn decode(schemas: &Schemas, media: &Media, content_type: &str, raw: Bytes) -> Result<Decoded, Problem> {
-    let mut files = Vec::new();
-    let kind = essence(content_type);
-    let value = match kind.as_str() {
-        "application/x-www-form-urlencoded" => form(schemas, &media.schema, &raw)?,
-        "multipart/form-data" => multipart(schemas, &media.schema, content_type, &raw, &mut files)?,
-        kind if kind == "application/json" || kind.ends_with("+json") => serde_json::from_slice(&raw)
-            .map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))?,
-        kind if kind.starts_with("text/") => Value::String(String::from_utf8_lossy(&raw).into_owned()),
-        // Bytes have no structure that a schema could describe.
-        _ => return Ok(Decoded { raw, ..Decoded::default() }),
-    };
-    let issues = schemas.validate(&media.schema, &value);
-    match issues.is_empty() {
-        true => Ok(Decoded { value, files, raw }),
-        false => Err(Problem::bad_request("the body is not valid").with_issues(issues)),
-    }
-}
-
-fn form(schemas: &Schemas, schema: &Value, raw: &[u8]) -> Result<Value, Problem> {
-    let text = std::str::from_utf8(raw).ok();
-    let pairs = text.and_then(url::pairs);
-    match pairs {
-        Some(pairs) => Ok(object(schemas, schema, pairs)),
-        None => Err(Problem::bad_request("the body is not a URL-encoded form")),
-    }
-}
-
-fn object(schemas: &Schemas, schema: &Value, pairs: Vec<(String, String)>) -> Value {
-    let schema = schemas.resolve(schema);
-    let mut object = Map::new();
-    for (name, text) in &pairs {
-        let property = schema.pointer("/properties").and_then(|p| p.get(name)).unwrap_or(&Value::Bool(true));
-        let value = match types(schemas.resolve(property)).contains(&"array") {
-            true => {
-                let texts = pairs.iter().filter(|(other, _)| other == name);
-                coerce_items(schemas, property, texts.map(|(_, text)| text.clone()).collect())
-            }
-            false => coerce(schemas, property, text),
-        };
-        object.insert(name.clone(), value);
-    }
-    Value::Object(object)
-}
-
-fn multipart(
+/// The valid value of a body. A property that is binary becomes a [`File`].
+pub async fn decode(
     schemas: &Schemas,
-    schema: &Value,
+    media: &Media,
     content_type: &str,
-    raw: &[u8],
-    files: &mut Vec<(String, File)>,
+    raw: Bytes,
 ) -> Result<Value, Problem> {
-    let boundary = parameter(content_type, "boundary").filter(|boundary| !boundary.is_empty());
-    let parts = boundary.and_then(|boundary| split_parts(raw, &boundary));
-    let Some(parts) = parts else {
-        return Err(Problem::bad_request("the body is not multipart/form-data"));
+    let schema = schemas.resolve(&media.schema);
+    let mut files = Map::new();
+    let mut value = match media.media_type.as_str() {
+        FORM => object(schemas, schema, form_urlencoded::parse(&raw).into_owned().collect()),
+        MULTIPART => {
+            let fields = multipart(schemas, schema, content_type, raw, &mut files).await;
+            let wrong = |error| format!("the body is not multipart/form-data: {error}");
+            object(schemas, schema, fields.map_err(|error| Problem::bad_request(wrong(error)))?)
+        }
+        _ => serde_json::from_slice(&raw)
+            .map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))?,
     };
-    let mut pairs = Vec::new();
-    for (name, is_file, file) in parts {
-        pairs.push((name.clone(), String::from_utf8_lossy(&file.data).into_owned()));
-        let property = schemas.resolve(schema).pointer("/properties").and_then(|p| p.get(&name));
-        if is_file || property.is_some_and(|property| is_binary(schemas.resolve(property))) {
-            files.push((name, file));
+    let issues = schemas.validate(schema, &value);
+    if !issues.is_empty() {
+        return Err(Problem::bad_request("the body is not valid").with_issues(issues));
+    }
+    for (name, mut file) in files {
+        file["data"] = value[&name].take();
+        value[&name] = file;
+    }
+    Ok(value)
+}
+
+/// The fields of a form as text, and what else is known of those that are `files`.
+async fn multipart(
+    schemas: &Schemas,
+    schema: &Schema,
+    content_type: &str,
+    raw: Bytes,
+    files: &mut Map<String, Value>,
+) -> multer::Result<Vec<(String, String)>> {
+    let boundary = multer::parse_boundary(content_type)?;
+    let mut form = multer::Multipart::new(BodyDataStream::new(Full::new(raw)), boundary);
+    let mut fields = Vec::new();
+    while let Some(field) = form.next_field().await? {
+        let name = field.name().unwrap_or_default().to_string();
+        let property = schema.properties.get(&name).map(|property| schemas.resolve(property));
+        if property.is_some_and(Schema::is_binary) {
+            let media_type = field.content_type().map_or("text/plain", |kind| kind.as_ref());
+            let file = json!({"name": field.file_name().unwrap_or_default(), "media_type": media_type});
+            files.insert(name.clone(), file);
+            fields.push((name, field.bytes().await?.iter().copied().map(char::from).collect()));
+        } else {
+            fields.push((name, field.text().await?));
         }
     }
-    Ok(object(schemas, schema, pairs))
+    Ok(fields)
 }
 
-/// Whether a property holds bytes: `format: binary`, or since 3.1 a content media type.
-pub fn is_binary(schema: &Value) -> bool {
-    schema.get("format").is_some_and(|format| format == "binary") || schema.get("contentMediaType").is_some()
-}
-
-fn split_parts(raw: &[u8], boundary: &str) -> Option<Vec<(String, bool, File)>> {
-    // With a line break in front, the first delimiter looks like all the others.
-    let delimiter = format!("\r\n--{boundary}").into_bytes();
-    let raw = [b"\r\n", raw].concat();
-    let mut parts = Vec::new();
-    let mut rest = &raw[find(&raw, &delimiter)? + delimiter.len()..];
-    while !rest.starts_with(b"--") {
-        let end = find(rest, &delimiter)?;
-        parts.push(part(rest[..end].strip_prefix(b"\r\n")?)?);
-        rest = &rest[end + delimiter.len()..];
+/// The fields of a form as typed properties.
+fn object(schemas: &Schemas, schema: &Schema, pairs: Vec<(String, String)>) -> Value {
+    let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, text) in pairs {
+        fields.entry(name).or_default().push(text);
     }
-    Some(parts)
-}
-
-fn part(text: &[u8]) -> Option<(String, bool, File)> {
-    let split = find(text, b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&text[..split]).ok()?;
-    let header = |name: &str| {
-        let mut fields = head.split("\r\n").filter_map(|line| line.split_once(':'));
-        fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    let any = Schema::default();
+    let typed = |(name, texts): (String, Vec<String>)| {
+        let property = schema.properties.get(&name).unwrap_or(&any);
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        (name, schemas.coerce(property, &texts))
     };
-    let disposition = header("content-disposition")?;
-    let file_name = parameter(disposition, "filename");
-    let is_file = file_name.is_some();
-    let file = File {
-        name: file_name.unwrap_or_default(),
-        media_type: header("content-type").unwrap_or("text/plain").to_string(),
-        data: text[split + 4..].to_vec(),
-    };
-    Some((parameter(disposition, "name")?, is_file, file))
-}
-
-/// A parameter of a header's value, such as `boundary` or `filename`.
-fn parameter(value: &str, name: &str) -> Option<String> {
-    let mut pairs = value.split(';').skip(1).filter_map(|pair| pair.split_once('='));
-    let (_, text) = pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case(name))?;
-    Some(text.trim().trim_matches('"').to_string())
-}
-
-fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
-    text.windows(pattern.len()).position(|window| window == pattern)
+    Value::Object(fields.into_iter().map(typed).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    fn media(schema: Value) -> Media {
-        Media { media_type: String::new(), schema, example: None }
+    fn media(media_type: &str, schema: Value) -> Media {
+        let schema = serde_json::from_value(schema).unwrap();
+        Media { media_type: media_type.to_string(), schema, example: None }
+    }
+
+    fn decode_now(media: &Media, content_type: &str, body: &'static [u8]) -> Value {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let schemas = Schemas::default();
+        runtime.block_on(decode(&schemas, media, content_type, Bytes::from_static(body))).unwrap()
     }
 
     #[test]
     fn a_form_becomes_typed_values() {
         let schema =
             json!({"type": "object", "properties": {"age": {"type": "integer"}, "tag": {"type": "array"}}});
-        let body = Bytes::from_static(b"name=Ann+Lee&age=7&tag=a&tag=b%26c");
-        let kind = "application/x-www-form-urlencoded; charset=utf-8";
-        let decoded = decode(&Schemas::default(), &media(schema), kind, body).unwrap();
-        assert_eq!(decoded.value, json!({"name": "Ann Lee", "age": 7, "tag": ["a", "b&c"]}));
+        let body = b"name=Ann+Lee&age=7&tag=a&tag=b%26c";
+        let value = decode_now(&media(FORM, schema), FORM, body);
+        assert_eq!(value, json!({"name": "Ann Lee", "age": 7, "tag": ["a", "b&c"]}));
     }
 
     #[test]
     fn multipart_keeps_files_as_bytes() {
         let body = b"--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.bin\"\r\n\
             Content-Type: image/png\r\n\r\n\xff\r\n\0\r\n--X\r\ncontent-disposition: form-data; name=note\r\n\r\nhi\r\n--X--\r\n";
-        let schema = json!({"type": "object", "required": ["file"]});
+        let schema =
+            json!({"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}});
         let kind = "multipart/form-data; boundary=X";
-        let decoded = decode(&Schemas::default(), &media(schema), kind, Bytes::from_static(body)).unwrap();
+        let mut value = decode_now(&media(MULTIPART, schema), kind, body);
         let file =
             File { name: "a.bin".into(), media_type: "image/png".into(), data: b"\xff\r\n\0".to_vec() };
-        assert_eq!(decoded.files, [("file".to_string(), file)]);
-        assert_eq!(decoded.value["note"], "hi");
+        assert_eq!(serde_json::from_value::<File>(value["file"].take()).unwrap(), file);
+        assert_eq!(value["note"], "hi");
     }
 }

@@ -1,254 +1,236 @@
 //! The OpenAPI document: what the router serves and what the generator writes code for.
 
-use crate::parameter::{Location, Parameter};
-use crate::schema::{Schemas, UNCHECKED_KEYWORDS};
-use crate::yaml::{self, Error, Node, Position};
+use crate::body::ACCEPTED;
+use crate::parameter::{Location, Parameter, Style};
+use crate::schema::{Schema, Schemas};
+use crate::yaml::{join, Error, Position, Yaml};
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Served by the router itself, described in a document or not.
 pub const BUILTIN_PATHS: [&str; 4] = ["/health", "/metrics", "/openapi.yaml", "/docs"];
 
-const METHODS: [&str; 7] = ["get", "post", "put", "patch", "delete", "head", "options"];
+/// In the document they are in lower case.
+pub const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
 #[derive(Debug)]
 pub struct Document {
     pub title: String,
     pub operations: Vec<Operation>,
     pub schemas: Schemas,
-    pub schemes: Vec<Scheme>,
-    pub warnings: Vec<Error>,
+    pub schemes: BTreeMap<String, Scheme>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Operation {
+    #[serde(rename = "operationId")]
     pub id: String,
-    /// In upper case.
+    #[serde(skip)]
     pub method: String,
+    #[serde(skip)]
     pub path: String,
-    pub summary: String,
-    pub parameters: Vec<Parameter>,
-    pub body: Option<Body>,
-    /// Alternatives, each a list of schemes that must all hold; no alternative: open to all.
-    pub security: Vec<Vec<String>>,
-    pub success: Success,
+    #[serde(skip)]
     pub at: Position,
+    #[serde(default)]
+    pub summary: String,
+    #[serde(default)]
+    pub parameters: Vec<Parameter>,
+    #[serde(rename = "requestBody")]
+    pub body: Option<Body>,
+    /// Set by [`Document::parse`], which knows what holds when an operation has none of its own.
+    pub security: Option<Security>,
+    responses: BTreeMap<String, Response>,
 }
 
-#[derive(Debug)]
+/// Alternatives, each with the schemes that must all hold; no alternative: open to all.
+pub type Security = Vec<BTreeMap<String, Vec<String>>>;
+
+#[derive(Debug, Deserialize)]
 pub struct Body {
+    #[serde(default)]
     pub required: bool,
-    pub content: Vec<Media>,
+    #[serde(rename = "content", deserialize_with = "accepted_media")]
+    pub media: Media,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+struct Response {
+    #[serde(rename = "content", default, deserialize_with = "only_media")]
+    media: Option<Media>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Media {
+    #[serde(skip)]
     pub media_type: String,
-    pub schema: Value,
+    #[serde(default)]
+    pub schema: Schema,
     pub example: Option<Value>,
 }
 
-/// The first documented 2xx response.
-#[derive(Debug)]
-pub struct Success {
-    pub status: u16,
-    pub media: Option<Media>,
-}
-
-#[derive(Debug, Clone)]
+/// An API key in a header, or a bearer token.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "SchemeKeys")]
 pub struct Scheme {
-    pub name: String,
-    pub kind: SchemeKind,
+    pub header: String,
+    /// What stands before the secret in the header.
+    pub prefix: String,
     /// The demo credential, which a document may name for its readers and tools.
     pub example: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SchemeKind {
-    ApiKey(Location, String),
-    Bearer,
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SchemeKeys {
+    r#type: String,
+    r#in: String,
+    scheme: String,
+    name: String,
+    #[serde(rename = "x-kindloop-example")]
+    example: Option<String>,
+}
+
+impl TryFrom<SchemeKeys> for Scheme {
+    type Error = &'static str;
+
+    fn try_from(keys: SchemeKeys) -> Result<Self, Self::Error> {
+        let (header, prefix) = match (keys.r#type.as_str(), keys.r#in.as_str(), keys.scheme.as_str()) {
+            ("apiKey", "header", _) => (keys.name, ""),
+            ("http", _, "bearer" | "Bearer") => ("authorization".to_string(), "Bearer "),
+            _ => return Err("only an `apiKey` in a header and `http` with `bearer` are supported"),
+        };
+        Ok(Self { header, prefix: prefix.to_string(), example: keys.example })
+    }
+}
+
+#[derive(Deserialize)]
+struct Root {
+    openapi: String,
+    info: Info,
+    paths: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
+    #[serde(default)]
+    components: Components,
+    #[serde(default)]
+    security: Security,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    title: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Components {
+    schemas: BTreeMap<String, Schema>,
+    security_schemes: BTreeMap<String, Scheme>,
 }
 
 impl Document {
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let root = yaml::parse(text)?;
-        if !root.text("openapi").is_some_and(|version| version.starts_with("3.")) {
-            return root.error("`openapi: 3.x` is missing: not an OpenAPI document");
+        let mut yaml = Yaml::parse(text)?;
+        yaml.resolve_references("/components/schemas/")?;
+        let root: Root = yaml.read("")?;
+        if !root.openapi.starts_with("3.") {
+            return Err(yaml.place("/openapi").error("only OpenAPI 3 is supported"));
         }
-        let mut warnings = Vec::new();
-        check_tree(&root, &root, &mut warnings)?;
-        let schemas = root.pointer("/components/schemas").map_or(&[][..], Node::entries);
-        let schemas = schemas.iter().map(|(name, node)| (name.clone(), node.to_json()));
-        let title = root.get("info").and_then(|info| info.text("title")).unwrap_or("API");
         let mut document = Self {
-            title: title.to_string(),
+            title: root.info.title,
             operations: Vec::new(),
-            schemas: Schemas(schemas.collect()),
-            schemes: schemes(&root)?,
-            warnings,
+            schemas: Schemas(root.components.schemas),
+            schemes: root.components.security_schemes,
         };
-        if root.entries_of("paths").is_empty() {
-            return root.error("`paths` is missing or empty");
-        }
-        for (path, item) in root.entries_of("paths") {
-            document.add_path(&root, path, item)?;
+        let mut routes = matchit::Router::new();
+        for (path, item) in &root.paths {
+            let pointer = join("/paths", path);
+            routes.insert(path, ()).map_err(|error| yaml.place(&pointer).error(error.to_string()))?;
+            for method in METHODS.iter().filter(|method| item.contains_key(&method.to_lowercase())) {
+                let shared: Option<Vec<Parameter>> = yaml.read(&join(&pointer, "parameters"))?;
+                let pointer = join(&pointer, &method.to_lowercase());
+                let mut operation: Operation = yaml.read(&pointer)?;
+                operation.at = yaml.place(&pointer);
+                operation.method = method.to_string();
+                operation.path = path.clone();
+                let own: Vec<String> = operation.parameters.iter().map(Parameter::key).collect();
+                let shared = shared.into_iter().flatten();
+                operation.parameters.extend(shared.filter(|parameter| !own.contains(&parameter.key())));
+                operation.security.get_or_insert_with(|| root.security.clone());
+                document.check(&operation).map_err(|message| operation.at.error(message))?;
+                document.operations.push(operation);
+            }
         }
         Ok(document)
     }
 
     /// The operations that need a handler.
     pub fn handled(&self) -> impl Iterator<Item = &Operation> {
-        self.operations.iter().filter(|operation| !BUILTIN_PATHS.contains(&operation.path.as_str()))
+        self.operations.iter().filter(|operation| !operation.is_builtin())
     }
 
-    fn add_path(&mut self, root: &Node, path: &str, item: &Node) -> Result<(), Error> {
-        let shape = shape_of(path);
-        if self.operations.iter().any(|other| shape_of(&other.path) == shape) {
-            return item.error(format!("the path `{path}` is ambiguous with another one"));
+    fn check(&self, operation: &Operation) -> Result<(), String> {
+        if self.operations.iter().any(|other| other.id == operation.id) {
+            return Err(format!("duplicate operationId `{}`", operation.id));
         }
-        for (key, node) in item.entries().iter().filter(|(key, _)| METHODS.contains(&key.as_str())) {
-            let Some(id) = node.text("operationId") else {
-                return node.error("`operationId` is missing");
-            };
-            if self.operations.iter().any(|other| other.id == id) {
-                return node.error(format!("duplicate operationId `{id}`"));
-            }
-            let parameters = parameters(root, item, node)?;
-            check_template(path, &parameters, node)?;
-            self.operations.push(Operation {
-                id: id.to_string(),
-                method: key.to_uppercase(),
-                path: path.to_string(),
-                summary: node.text("summary").unwrap_or_default().to_string(),
-                parameters,
-                body: node
-                    .get("requestBody")
-                    .map(|body| request_body(root, deref(root, body)))
-                    .transpose()?,
-                security: self.security(node.get("security").or(root.get("security")))?,
-                success: success(root, node)?,
-                at: node.at,
-            });
+        if let Some(unknown) = operation.schemes().find(|name| !self.schemes.contains_key(*name)) {
+            return Err(format!("unknown security scheme `{unknown}`"));
         }
-        Ok(())
-    }
-
-    fn security(&self, node: Option<&Node>) -> Result<Vec<Vec<String>>, Error> {
-        let mut alternatives = Vec::new();
-        for alternative in node.map_or(&[][..], Node::items) {
-            let names: Vec<String> = alternative.entries().iter().map(|(name, _)| name.clone()).collect();
-            let known = |name: &&String| self.schemes.iter().any(|scheme| scheme.name == **name);
-            if let Some(unknown) = names.iter().find(|name| !known(name)) {
-                return alternative.error(format!("unknown security scheme `{unknown}`"));
-            }
-            alternatives.push(names);
+        if operation.success().is_none() {
+            return Err("no response with a 2xx status is described".to_string());
         }
-        Ok(alternatives)
+        operation.check_parameters()
     }
 }
 
-/// Follows a `$ref`; [`check_tree`] has made sure that it leads somewhere.
-fn deref<'a>(root: &'a Node, node: &'a Node) -> &'a Node {
-    let pointer = node.text("$ref").and_then(|target| target.strip_prefix('#'));
-    pointer.and_then(|pointer| root.pointer(pointer)).unwrap_or(node)
-}
+impl Operation {
+    pub fn builtin(path: &str) -> Self {
+        Self { method: "GET".to_string(), path: path.to_string(), ..Self::default() }
+    }
 
-fn check_tree(root: &Node, node: &Node, warnings: &mut Vec<Error>) -> Result<(), Error> {
-    if let Some(target) = node.text("$ref") {
-        if target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)).is_none() {
-            return node.error(format!("`{target}` leads nowhere in this document"));
+    pub fn is_builtin(&self) -> bool {
+        BUILTIN_PATHS.contains(&self.path.as_str())
+    }
+
+    /// The names of the security schemes that it mentions.
+    pub fn schemes(&self) -> impl Iterator<Item = &String> {
+        self.security.iter().flatten().flat_map(BTreeMap::keys)
+    }
+
+    /// The status and the media type of the first 2xx response.
+    pub fn success(&self) -> Option<(u16, Option<&Media>)> {
+        let status = |key: &String| key.parse().ok().filter(|status| (200..300).contains(status));
+        self.responses.iter().find_map(|(key, response)| Some((status(key)?, response.media.as_ref())))
+    }
+
+    fn check_parameters(&self) -> Result<(), String> {
+        let in_path = |parameter: &&Parameter| parameter.location == Location::Path;
+        let described = self.parameters.iter().filter(in_path).map(|parameter| parameter.name.as_str());
+        let variables = self.path.split(['{', '}']).skip(1).step_by(2);
+        if variables.collect::<BTreeSet<_>>() != described.collect::<BTreeSet<_>>() {
+            return Err(format!("the path parameters are not those of {}", self.path));
         }
-    }
-    for (key, child) in node.entries() {
-        if node.get("type").is_some() && UNCHECKED_KEYWORDS.contains(&key.as_str()) {
-            warnings.push(Error { at: child.at, message: format!("`{key}` is not checked") });
-        }
-        check_tree(root, child, warnings)?;
-    }
-    node.items().iter().try_for_each(|child| check_tree(root, child, warnings))
-}
-
-/// The path with its variables made anonymous: two paths of one shape match the same requests.
-fn shape_of(path: &str) -> Vec<&str> {
-    path.split('/').map(|segment| variable(segment).map_or(segment, |_| "{}")).collect()
-}
-
-/// The name of the variable that a segment of a path template is, if it is one.
-pub fn variable(segment: &str) -> Option<&str> {
-    segment.strip_prefix('{')?.strip_suffix('}')
-}
-
-/// Those of the operation, then those of the path that it does not override.
-fn parameters(root: &Node, item: &Node, node: &Node) -> Result<Vec<Parameter>, Error> {
-    let mut parameters: Vec<Parameter> = Vec::new();
-    for entry in node.items_of("parameters").iter().chain(item.items_of("parameters")) {
-        let parameter = Parameter::parse(deref(root, entry), entry.at)?;
-        if !parameters.iter().any(|p| p.name == parameter.name && p.location == parameter.location) {
-            parameters.push(parameter);
-        }
-    }
-    Ok(parameters)
-}
-
-fn check_template(path: &str, parameters: &[Parameter], node: &Node) -> Result<(), Error> {
-    let variables: Vec<&str> = path.split('/').filter_map(variable).collect();
-    if !path.starts_with('/') || path.matches('{').count() != variables.len() {
-        return node.error(format!("{path}: a path begins with a slash, a variable fills its whole segment"));
-    }
-    let mut described = parameters.iter().filter(|parameter| parameter.location == Location::Path);
-    if let Some(stray) = described.clone().find(|parameter| !variables.contains(&parameter.name.as_str())) {
-        return stray.at.error(format!("`{}` is not in the path {path}", stray.name));
-    }
-    match variables.iter().find(|name| !described.any(|parameter| parameter.name == **name)) {
-        Some(name) => node.error(format!("the path parameter `{name}` is not described")),
-        None => Ok(()),
-    }
-}
-
-fn request_body(root: &Node, node: &Node) -> Result<Body, Error> {
-    let content = media_types(root, node);
-    match content.is_empty() {
-        true => node.error("a request body needs `content`"),
-        false => Ok(Body { required: node.flag("required").unwrap_or(false), content }),
-    }
-}
-
-fn success(root: &Node, node: &Node) -> Result<Success, Error> {
-    for (key, response) in node.entries_of("responses") {
-        if let Ok(status @ 200..=299) = key.parse() {
-            let media = media_types(root, deref(root, response)).into_iter().next();
-            return Ok(Success { status, media });
-        }
-    }
-    node.error("no response with a 2xx status is described")
-}
-
-fn media_types(root: &Node, node: &Node) -> Vec<Media> {
-    let media = node.entries_of("content").iter().map(|(media_type, node)| Media {
-        media_type: media_type.clone(),
-        schema: node.get("schema").map_or(Value::Bool(true), Node::to_json),
-        example: example(root, node),
-    });
-    media.collect()
-}
-
-/// `example`, else the first of `examples`.
-pub(crate) fn example(root: &Node, node: &Node) -> Option<Value> {
-    let first = || deref(root, &node.entries_of("examples").first()?.1).get("value");
-    node.get("example").or_else(first).map(Node::to_json)
-}
-
-fn schemes(root: &Node) -> Result<Vec<Scheme>, Error> {
-    let mut schemes = Vec::new();
-    for (name, node) in root.pointer("/components/securitySchemes").map_or(&[][..], Node::entries) {
-        let text = |key: &str| node.text(key).unwrap_or_default();
-        let location = Location::parse(text("in")).filter(|location| *location != Location::Path);
-        let kind = match (text("type"), text("scheme"), location) {
-            ("apiKey", _, Some(location)) => SchemeKind::ApiKey(location, text("name").to_string()),
-            ("http", "bearer" | "Bearer", _) => SchemeKind::Bearer,
-            _ => return node.error("only an `apiKey` or `http` with `bearer` is supported"),
+        let is_wrong = |parameter: &&Parameter| match in_path(parameter) {
+            true => !parameter.required,
+            false => parameter.style != Style::Usual,
         };
-        let example = node.text("x-kindloop-example").map(str::to_string);
-        schemes.push(Scheme { name: name.clone(), kind, example });
+        let wrong = self.parameters.iter().find(is_wrong).map(|parameter| &parameter.name);
+        wrong.map_or(Ok(()), |name| Err(format!("`{name}` must be required, or not have this style")))
     }
-    Ok(schemes)
+}
+
+fn only_media<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Media>, D::Error> {
+    let content = BTreeMap::<String, Media>::deserialize(deserializer)?;
+    if content.len() > 1 {
+        return Err(D::Error::custom("more than one media type is not supported"));
+    }
+    Ok(content.into_iter().next().map(|(media_type, media)| Media { media_type, ..media }))
+}
+
+fn accepted_media<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Media, D::Error> {
+    match only_media(deserializer)? {
+        Some(media) if ACCEPTED.contains(&media.media_type.as_str()) => Ok(media),
+        _ => Err(D::Error::custom(format!("a request body must be {}", ACCEPTED.join(" or ")))),
+    }
 }

@@ -2,66 +2,52 @@
 
 pub mod body;
 mod call;
-mod cli;
 mod config;
 pub mod document;
 mod log;
 mod metrics;
 pub mod parameter;
 mod problem;
-mod routes;
 pub mod schema;
 mod security;
 mod server;
 mod service;
-mod url;
 pub mod yaml;
 
 pub use body::File;
-pub use call::{example, Call, EventStream, Handler, Reply};
+pub use call::{example, typed, EventStream, Handler, Input, Reply};
 pub use problem::{Issue, Problem};
 
-use cli::Options;
+use clap::Parser;
+use config::{Config, Options};
 use document::Document;
 use service::{Pages, Service};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use yaml::Yaml;
 
 /// The whole life of a service: flags, files, serving, stopping. `find` gives the handler of an
 /// operation.
-pub fn run(name: &str, find: fn(&str) -> Option<Handler>) -> ExitCode {
-    log::init();
-    log::log_panics();
-    let options = match cli::parse(std::env::args().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("Usage: {name} [OPTIONS]\n\n{}", cli::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(message) => {
-            eprintln!("{name}: {message}\nTry `{name} --help`.");
-            return ExitCode::from(2);
-        }
-    };
-    match start(&options, find) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
+pub fn run(find: fn(&str) -> Option<Handler>) -> ExitCode {
+    if let Err(message) = start(&Options::parse(), find) {
+        eprintln!("{message}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
 
 fn start(options: &Options, find: fn(&str) -> Option<Handler>) -> Result<(), String> {
+    let (spec_path, config_path) = (options.spec.display(), options.config.display());
     let spec = read(&options.spec)?;
-    let document = Document::parse(&spec).map_err(|error| format!("{}:{error}", options.spec.display()))?;
-    let config = config::Config::parse(&read(&options.config)?)
-        .map_err(|error| format!("{}:{error}", options.config.display()))?;
-    let pages = Pages { spec, docs: read(&options.doc_dir.join("index.html")).ok() };
+    let document = Document::parse(&spec).map_err(|error| format!("{spec_path}:{error}"))?;
+    let config: Config = Yaml::parse(&read(&options.config)?)
+        .and_then(|yaml| yaml.read(""))
+        .map_err(|error| format!("{config_path}:{error}"))?;
+    let pages = Pages { spec, docs: read(&options.doc_dir.join("index.html"))? };
     let service = Service::new(document, find, &config, pages)
-        .map_err(|message| format!("{}: error: {message}", options.spec.display()))?;
-    server::serve(Arc::new(service), options.addr, config.drain)
+        .map_err(|message| format!("{spec_path}: error: {message}"))?;
+    server::serve(Arc::new(service), options.addr, config.http.drain_seconds)
         .map_err(|error| format!("{}: error: {error}", options.addr))
 }
 

@@ -1,29 +1,144 @@
-//! The subset of JSON Schema that the documents of this sample use.
+//! The subset of JSON Schema that the documents of this sample use; anything else is refused.
 
 use crate::problem::Issue;
-use serde_json::{Map, Value};
+use crate::yaml::join;
+use regex_lite::Regex;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{json, Map, Number, Value};
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::LazyLock;
 
-/// The keywords that constrain a value in ways [`Schemas::validate`] does not check.
-pub const UNCHECKED_KEYWORDS: [&str; 6] =
-    ["pattern", "not", "if", "patternProperties", "propertyNames", "multipleOf"];
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Schema {
+    #[serde(rename = "$ref")]
+    reference: Option<String>,
+    r#type: Option<OneOrMany>,
+    pub format: Option<Format>,
+    pub r#enum: Option<Vec<Value>>,
+    pub minimum: Option<f64>,
+    pub maximum: Option<f64>,
+    pub min_length: Option<usize>,
+    pub max_length: Option<usize>,
+    pub min_items: Option<usize>,
+    pub max_items: Option<usize>,
+    pub unique_items: bool,
+    pub items: Option<Box<Schema>>,
+    pub properties: BTreeMap<String, Schema>,
+    pub required: Vec<String>,
+    pub additional_properties: Option<Additional>,
+    pub all_of: Vec<Schema>,
+    pub default: Option<Value>,
+    pub example: Option<Value>,
+    pub description: IgnoredAny,
+}
 
-/// The named schemas of a document, to which `$ref`s lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Type {
+    Null,
+    Boolean,
+    Integer,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// Since 3.1 `type` may be a list.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected a type or a list of types")]
+enum OneOrMany {
+    One(Type),
+    Many(Vec<Type>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    Int32,
+    Int64,
+    Binary,
+    Date,
+    DateTime,
+    Email,
+    Uri,
+    Uuid,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected true, false or a schema without unsupported keywords")]
+pub enum Additional {
+    Allowed(bool),
+    Checked(Box<Schema>),
+}
+
+impl Schema {
+    /// The allowed types; none when any is.
+    pub fn types(&self) -> &[Type] {
+        match &self.r#type {
+            None => &[],
+            Some(OneOrMany::One(name)) => std::slice::from_ref(name),
+            Some(OneOrMany::Many(names)) => names,
+        }
+    }
+
+    pub fn is(&self, name: Type) -> bool {
+        self.types().contains(&name)
+    }
+
+    pub fn is_binary(&self) -> bool {
+        self.format == Some(Format::Binary)
+    }
+
+    /// The named schema that this one stands for.
+    pub fn reference(&self) -> Option<&str> {
+        self.reference.as_deref()?.strip_prefix("#/components/schemas/")
+    }
+}
+
+/// The named schemas of a document.
 #[derive(Debug, Default)]
-pub struct Schemas(pub BTreeMap<String, Value>);
+pub struct Schemas(pub BTreeMap<String, Schema>);
 
 impl Schemas {
-    pub fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        let next = |schema: &&'a Value| self.0.get(ref_name(schema)?);
+    pub fn resolve<'a>(&'a self, schema: &'a Schema) -> &'a Schema {
+        let next = |schema: &&'a Schema| self.0.get(schema.reference()?);
         // A bound instead of cycle detection: no sensible document chains this many references.
         std::iter::successors(Some(schema), next).take(16).last().unwrap_or(schema)
     }
 
+    /// The schema and those that it combines with `allOf`.
+    pub fn parts<'a>(&'a self, schema: &'a Schema) -> Vec<&'a Schema> {
+        let combined = schema.all_of.iter().flat_map(|part| self.parts(self.resolve(part)));
+        std::iter::once(schema).chain(combined).collect()
+    }
+
     /// All that is wrong with `value`; empty when it is valid.
-    pub fn validate(&self, schema: &Value, value: &Value) -> Vec<Issue> {
+    pub fn validate(&self, schema: &Schema, value: &Value) -> Vec<Issue> {
         let mut check = Check { schemas: self, issues: Vec::new() };
         check.value(schema, value, "");
         check.issues
+    }
+
+    /// Texts as the type their schema asks for: all of them for an array, else the first. What does
+    /// not fit stays a string, for the validator to report.
+    pub fn coerce(&self, schema: &Schema, texts: &[&str]) -> Value {
+        let schema = self.resolve(schema);
+        if schema.is(Type::Array) {
+            let any = Schema::default();
+            let items = schema.items.as_deref().unwrap_or(&any);
+            return texts.iter().map(|text| self.coerce(items, &[text])).collect();
+        }
+        let text = texts.first().copied().unwrap_or_default();
+        let typed = schema.types().iter().find_map(|name| match name {
+            Type::Integer | Type::Number => text.parse::<Number>().ok().map(Value::Number),
+            Type::Boolean => text.parse().ok().map(Value::Bool),
+            _ => None,
+        });
+        typed.unwrap_or_else(|| Value::from(text))
     }
 }
 
@@ -37,21 +152,17 @@ impl Check<'_> {
         self.issues.push(Issue { pointer: at.to_string(), detail: detail.into() });
     }
 
-    fn value(&mut self, schema: &Value, value: &Value, at: &str) {
-        let schemas = self.schemas;
-        let schema = schemas.resolve(schema);
-        let names = types(schema);
-        if !names.is_empty() && !names.iter().any(|name| has_type(value, name)) {
-            return self.fail(at, format!("expected {}, found {}", names.join(" or "), type_name(value)));
+    fn value(&mut self, schema: &Schema, value: &Value, at: &str) {
+        let schema = self.schemas.resolve(schema);
+        let types = schema.types();
+        if !types.is_empty() && !types.iter().any(|name| name.has(value)) {
+            let expected: Vec<String> = types.iter().map(|name| name.name()).collect();
+            let found = Type::of(value).name();
+            return self.fail(at, format!("expected {}, found {found}", expected.join(" or ")));
         }
-        if schema == &Value::Bool(false) || schema.get("const").is_some_and(|expected| expected != value) {
-            self.fail(at, "this value is not allowed");
-        }
-        if let Some(allowed) = schema.get("enum").and_then(Value::as_array) {
-            if !allowed.contains(value) {
-                let names: Vec<String> = allowed.iter().map(Value::to_string).collect();
-                self.fail(at, format!("must be one of {}", names.join(", ")));
-            }
+        if let Some(allowed) = schema.r#enum.as_ref().filter(|allowed| !allowed.contains(value)) {
+            let names: Vec<String> = allowed.iter().map(Value::to_string).collect();
+            self.fail(at, format!("must be one of {}", names.join(", ")));
         }
         match value {
             Value::String(text) => self.string(schema, text, at),
@@ -60,166 +171,121 @@ impl Check<'_> {
             Value::Object(object) => self.object(schema, object, at),
             _ => {}
         }
-        list(schema, "allOf").for_each(|part| self.value(part, value, at));
-        let matches = |key| list(schema, key).filter(|part| schemas.validate(part, value).is_empty()).count();
-        if schema.get("anyOf").is_some() && matches("anyOf") == 0 {
-            self.fail(at, "matches none of the allowed schemas");
-        }
-        if schema.get("oneOf").is_some() && matches("oneOf") != 1 {
-            self.fail(at, "must match exactly one of the allowed schemas");
+        for part in &schema.all_of {
+            self.value(part, value, at);
         }
     }
 
-    fn array(&mut self, schema: &Value, items: &[Value], at: &str) {
-        self.length(schema, ["minItems", "maxItems"], items.len(), "items", at);
-        let unique = schema.get("uniqueItems") == Some(&Value::Bool(true));
-        if unique && (1..items.len()).any(|i| items[..i].contains(&items[i])) {
+    fn array(&mut self, schema: &Schema, items: &[Value], at: &str) {
+        self.bounds("the number of items ", items.len(), [schema.min_items, schema.max_items], at);
+        if schema.unique_items && (1..items.len()).any(|i| items[..i].contains(&items[i])) {
             self.fail(at, "the items must be unique");
         }
-        if let Some(schema) = schema.get("items") {
+        if let Some(schema) = &schema.items {
             for (index, item) in items.iter().enumerate() {
                 self.value(schema, item, &format!("{at}/{index}"));
             }
         }
     }
 
-    fn object(&mut self, schema: &Value, object: &Map<String, Value>, at: &str) {
-        for name in list(schema, "required").filter_map(Value::as_str) {
-            if !object.contains_key(name) {
-                self.fail(at, format!("missing property `{name}`"));
-            }
+    fn object(&mut self, schema: &Schema, object: &Map<String, Value>, at: &str) {
+        for name in schema.required.iter().filter(|name| !object.contains_key(*name)) {
+            self.fail(at, format!("missing property `{name}`"));
         }
         for (name, value) in object {
-            let at = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
-            let property = schema.get("properties").and_then(|known| known.get(name));
-            match property.or(schema.get("additionalProperties")) {
-                Some(Value::Bool(false)) => self.fail(&at, "unknown property"),
-                Some(schema) => self.value(schema, value, &at),
-                None => {}
+            let at = join(at, name);
+            match (schema.properties.get(name), &schema.additional_properties) {
+                (Some(schema), _) => self.value(schema, value, &at),
+                (None, Some(Additional::Checked(schema))) => self.value(schema, value, &at),
+                (None, Some(Additional::Allowed(false))) => self.fail(&at, "unknown property"),
+                _ => {}
             }
         }
     }
 
-    fn length(&mut self, schema: &Value, [min, max]: [&str; 2], length: usize, unit: &str, at: &str) {
-        let bound = |name: &str| schema.get(name).and_then(Value::as_u64);
-        if let Some(least) = bound(min).filter(|least| (length as u64) < *least) {
-            self.fail(at, format!("has fewer than {least} {unit}"));
-        }
-        if let Some(most) = bound(max).filter(|most| length as u64 > *most) {
-            self.fail(at, format!("has more than {most} {unit}"));
+    fn number(&mut self, schema: &Schema, number: f64, at: &str) {
+        let int32 = |bound: i32| (schema.format == Some(Format::Int32)).then_some(f64::from(bound));
+        let (min, max) = (schema.minimum.or(int32(i32::MIN)), schema.maximum.or(int32(i32::MAX)));
+        self.bounds("", number, [min, max], at);
+    }
+
+    fn string(&mut self, schema: &Schema, text: &str, at: &str) {
+        let length = text.chars().count();
+        self.bounds("the length ", length, [schema.min_length, schema.max_length], at);
+        if let Some(format) = schema.format.filter(|format| !format.fits(text)) {
+            self.fail(at, format!("is not of format {}", json!(format)));
         }
     }
 
-    fn number(&mut self, schema: &Value, number: f64, at: &str) {
-        let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
-        let is_int32 = schema.get("format").is_some_and(|format| format == "int32");
-        let failures = [
-            (bound("minimum").filter(|b| number < *b), "must be at least"),
-            (bound("maximum").filter(|b| number > *b), "must be at most"),
-            (bound("exclusiveMinimum").filter(|b| number <= *b), "must be greater than"),
-            (bound("exclusiveMaximum").filter(|b| number >= *b), "must be less than"),
-            (is_int32.then_some(f64::from(i32::MIN)).filter(|b| number < *b), "must be at least"),
-            (is_int32.then_some(f64::from(i32::MAX)).filter(|b| number > *b), "must be at most"),
-        ];
-        for (limit, text) in failures {
-            if let Some(limit) = limit {
-                self.fail(at, format!("{text} {limit}"));
-            }
+    fn bounds<T: PartialOrd + Display>(&mut self, what: &str, number: T, range: [Option<T>; 2], at: &str) {
+        let [min, max] = range;
+        if let Some(least) = min.filter(|least| number < *least) {
+            self.fail(at, format!("{what}must be at least {least}"));
         }
-    }
-
-    fn string(&mut self, schema: &Value, text: &str, at: &str) {
-        self.length(schema, ["minLength", "maxLength"], text.chars().count(), "characters", at);
-        match schema.get("format").and_then(Value::as_str) {
-            Some(format) if !has_format(format, text) => self.fail(at, format!("is not of format {format}")),
-            _ => {}
+        if let Some(most) = max.filter(|most| number > *most) {
+            self.fail(at, format!("{what}must be at most {most}"));
         }
     }
 }
 
-/// The items of a list in a schema; none when it is missing.
-pub fn list<'a>(schema: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    schema.get(key).and_then(Value::as_array).into_iter().flatten()
-}
-
-/// The name and the schema of each property.
-pub fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
-}
-
-/// The name in a `$ref` to a named schema.
-pub fn ref_name(schema: &Value) -> Option<&str> {
-    schema.get("$ref")?.as_str()?.strip_prefix("#/components/schemas/")
-}
-
-/// The allowed types: `type` may be one name or, since 3.1, a list.
-pub fn types(schema: &Value) -> Vec<&str> {
-    match schema.get("type") {
-        Some(Value::String(name)) => vec![name],
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn has_type(value: &Value, name: &str) -> bool {
-    match name {
-        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
-        name => type_name(value) == name,
-    }
-}
-
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-/// The shape of common formats; unknown formats allow anything, as the standard says.
-fn has_format(format: &str, text: &str) -> bool {
-    match format {
-        "uuid" => has_shape(text, "hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh"),
-        "date" => has_shape(text, "dddd-dd-dd"),
-        "date-time" => match text.get(..19) {
-            Some(start) => {
-                let zone = text[19..].trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-                let start_is_valid = has_shape(start, "dddd-dd-ddTdd:dd:dd");
-                start_is_valid && (zone == "Z" || has_shape(zone, "+dd:dd") || has_shape(zone, "-dd:dd"))
-            }
-            None => false,
-        },
-        "email" => {
-            matches!(text.split_once('@'), Some((a, b)) if !a.is_empty() && b.contains('.') && !b.contains('@'))
+impl Type {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(_) => Self::Boolean,
+            Value::Number(_) => Self::Number,
+            Value::String(_) => Self::String,
+            Value::Array(_) => Self::Array,
+            Value::Object(_) => Self::Object,
         }
-        "uri" => {
-            matches!(text.split_once(':'), Some((a, b)) if !a.is_empty() && !b.is_empty() && !text.contains(' '))
+    }
+
+    fn has(self, value: &Value) -> bool {
+        match self {
+            Self::Integer => value.as_f64().is_some_and(|number| number.fract() == 0.0),
+            _ => self == Self::of(value),
         }
-        _ => true,
+    }
+
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
     }
 }
 
-fn has_shape(text: &str, shape: &str) -> bool {
-    let fits = |(c, s): (u8, u8)| match s {
-        b'h' => c.is_ascii_hexdigit(),
-        b'd' => c.is_ascii_digit(),
-        _ => c == s,
-    };
-    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
+impl Format {
+    fn fits(self, text: &str) -> bool {
+        SHAPES.iter().find(|shape| shape.0 == self).is_none_or(|(_, pattern, _)| pattern.is_match(text))
+    }
+
+    /// A text of this format.
+    pub fn example(self) -> &'static str {
+        SHAPES.iter().find(|shape| shape.0 == self).map_or("text", |(.., example)| example)
+    }
 }
+
+/// The pattern of a format, and an example for it.
+static SHAPES: LazyLock<[(Format, Regex, &str); 5]> = LazyLock::new(|| {
+    const DATE_TIME: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$";
+    const UUID: &str = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
+    let shapes = [
+        (Format::Date, r"^\d{4}-\d\d-\d\d$", "2025-01-31"),
+        (Format::DateTime, DATE_TIME, "2025-01-31T12:00:00Z"),
+        (Format::Email, r"^[^@\s]+@[^@\s]+\.[^@\s]+$", "ann@example.com"),
+        (Format::Uri, r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$", "https://example.com/"),
+        (Format::Uuid, UUID, "00000000-0000-4000-8000-000000000000"),
+    ];
+    shapes.map(|(format, pattern, example)| (format, Regex::new(pattern).expect("a valid pattern"), example))
+});
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn details(schema: Value, value: Value) -> Vec<String> {
-        let schemas =
-            Schemas(BTreeMap::from([("Name".to_string(), json!({"type": "string", "minLength": 2}))]));
-        let issues = schemas.validate(&schema, &value);
+        let read = |schema| serde_json::from_value(schema).unwrap();
+        let name = read(json!({"type": "string", "minLength": 2}));
+        let schemas = Schemas(BTreeMap::from([("Name".to_string(), name)]));
+        let issues = schemas.validate(&read(schema), &value);
         issues.into_iter().map(|i| format!("{}: {}", i.pointer, i.detail)).collect()
     }
 
@@ -245,7 +311,15 @@ mod tests {
         assert_eq!(details(json!({"type": "integer"}), json!(1.5)), [": expected integer, found number"]);
         assert!(details(json!({"format": "date-time"}), json!("2025-01-31T10:00:00.5+01:00")).is_empty());
         assert!(!details(json!({"format": "uuid"}), json!("1234")).is_empty());
-        let one_of = json!({"oneOf": [{"type": "integer"}, {"type": "number"}]});
-        assert!(details(one_of.clone(), json!(1.5)).is_empty() && !details(one_of, json!(1)).is_empty());
+        assert_eq!(details(json!({"allOf": [{"maximum": 3}]}), json!(4)), [": must be at most 3"]);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_check() {
+        for schema in
+            [json!({"pattern": "a"}), json!({"oneOf": []}), json!({"format": "ipv4"}), json!({"type": "int"})]
+        {
+            assert!(serde_json::from_value::<Schema>(schema).is_err());
+        }
     }
 }

@@ -1,68 +1,52 @@
 //! API keys and bearer tokens.
 
-use crate::document::{Document, Operation, Scheme, SchemeKind};
-use crate::parameter::Location;
+use crate::config::{Config, Credential};
+use crate::document::{Operation, Scheme};
 use crate::problem::Problem;
+use hyper::header::HeaderMap;
+use std::collections::BTreeMap;
 
-/// The schemes of a document with the credentials that open them.
-pub struct Security {
-    schemes: Vec<(Scheme, String)>,
-}
+/// The schemes of a document with the secrets that open them.
+pub struct Security(BTreeMap<String, (Scheme, String)>);
 
 impl Security {
     /// Every scheme needs a credential: a scheme that nobody can meet is a mistake.
-    pub fn new(document: &Document, credentials: &[(String, String)]) -> Result<Self, String> {
-        let mut schemes = Vec::new();
-        for scheme in &document.schemes {
-            match credentials.iter().find(|(name, _)| *name == scheme.name) {
-                Some((_, secret)) => schemes.push((scheme.clone(), secret.clone())),
-                None => return Err(format!("no credential for the security scheme `{}`", scheme.name)),
+    pub fn new(schemes: BTreeMap<String, Scheme>, config: &Config) -> Result<Self, String> {
+        let with_secret = |(name, scheme)| match config.security.get(&name) {
+            Some(Credential::ApiKey(secret) | Credential::Token(secret)) if !secret.is_empty() => {
+                Ok((name, (scheme, secret.clone())))
             }
-        }
-        Ok(Self { schemes })
+            _ => Err(format!("no credential for the security scheme `{name}`")),
+        };
+        schemes.into_iter().map(with_secret).collect::<Result<_, _>>().map(Self)
     }
 
-    /// `read` gives what the request holds at a place.
-    pub fn check(
-        &self,
-        operation: &Operation,
-        read: impl Fn(Location, &str) -> Option<String>,
-    ) -> Result<(), Problem> {
-        let alternatives = &operation.security;
-        let met = |names: &Vec<String>| names.iter().all(|name| self.is_met(name, &read));
-        if alternatives.is_empty() || alternatives.iter().any(met) {
+    pub fn check(&self, operation: &Operation, headers: &HeaderMap) -> Result<(), Problem> {
+        let alternatives = operation.security.as_deref().unwrap_or_default();
+        let is_met = |name| self.0.get(name).is_some_and(|(scheme, secret)| opens(scheme, secret, headers));
+        if alternatives.is_empty() || alternatives.iter().any(|names| names.keys().all(is_met)) {
             return Ok(());
         }
-        let challenges: Vec<String> = (self.schemes.iter())
-            .filter(|(scheme, _)| alternatives.iter().flatten().any(|name| *name == scheme.name))
-            .map(|(scheme, _)| challenge(scheme))
-            .collect();
+        let challenges: Vec<String> = operation.schemes().map(|name| self.challenge(name)).collect();
         let problem = Problem::new(401, "the credentials are missing or wrong");
         Err(problem.with_header("www-authenticate", challenges.join(", ")))
     }
 
-    fn is_met(&self, name: &str, read: impl Fn(Location, &str) -> Option<String>) -> bool {
-        let Some((scheme, secret)) = self.schemes.iter().find(|(scheme, _)| scheme.name == name) else {
-            return false;
-        };
-        let given = match &scheme.kind {
-            SchemeKind::ApiKey(location, name) => read(*location, name),
-            SchemeKind::Bearer => read(Location::Header, "authorization").and_then(|value| {
-                let (kind, token) = value.split_once(' ')?;
-                kind.eq_ignore_ascii_case("bearer").then(|| token.trim().to_string())
-            }),
-        };
-        given.is_some_and(|given| same(given.as_bytes(), secret.as_bytes()))
+    fn challenge(&self, name: &str) -> String {
+        let Scheme { header, prefix, .. } = &self.0[name].0;
+        match prefix.is_empty() {
+            true => format!("ApiKey in=\"header\", name=\"{header}\""),
+            false => format!("Bearer realm=\"{name}\""),
+        }
     }
 }
 
-fn challenge(scheme: &Scheme) -> String {
-    match &scheme.kind {
-        SchemeKind::ApiKey(location, name) => {
-            format!("ApiKey in=\"{}\", name=\"{name}\"", location.name())
-        }
-        SchemeKind::Bearer => format!("Bearer realm=\"{}\"", scheme.name),
-    }
+fn opens(scheme: &Scheme, secret: &str, headers: &HeaderMap) -> bool {
+    let Scheme { header, prefix, .. } = scheme;
+    let given = headers.get(header).map_or(&b""[..], |value| value.as_bytes());
+    given.split_at_checked(prefix.len()).is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(prefix.as_bytes()) && same(rest, secret.as_bytes())
+    })
 }
 
 /// Takes the same time wherever the first difference is.

@@ -15,19 +15,19 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{signal, SignalKind};
 
-/// Serves until SIGTERM or SIGINT, then gives the requests in flight `drain` to finish.
-pub fn serve(service: Arc<Service>, addr: SocketAddr, drain: Duration) -> io::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(64).build()?;
-    let result = runtime.block_on(accept(service, addr, drain));
+/// Serves until SIGTERM or SIGINT, then gives the requests in flight `drain_seconds` to finish.
+pub fn serve(service: Arc<Service>, addr: SocketAddr, drain_seconds: u64) -> io::Result<()> {
+    let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(64).build()?;
+    let result = runtime.block_on(accept(service, addr, drain_seconds));
     // A handler that still runs after the drain must not keep the process.
     runtime.shutdown_background();
     result
 }
 
-async fn accept(service: Arc<Service>, addr: SocketAddr, drain: Duration) -> io::Result<()> {
+async fn accept(service: Arc<Service>, addr: SocketAddr, drain_seconds: u64) -> io::Result<()> {
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let listener = TcpListener::bind(addr).await?;
     log(Level::Info, "listening", json!({"addr": listener.local_addr()?.to_string()}));
@@ -49,7 +49,8 @@ async fn accept(service: Arc<Service>, addr: SocketAddr, drain: Duration) -> io:
     }
     drop(listener);
     log(Level::Info, "stopping", json!({"connections": graceful.count()}));
-    let finished = tokio::time::timeout(drain, graceful.shutdown()).await.is_ok();
+    let finished =
+        tokio::time::timeout(Duration::from_secs(drain_seconds), graceful.shutdown()).await.is_ok();
     log(Level::Info, "stopped", json!({"finished": finished}));
     Ok(())
 }

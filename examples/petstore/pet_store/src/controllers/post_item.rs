@@ -8,11 +8,8 @@ use router::Problem;
 const MAX_ITEMS: usize = 1000;
 
 pub fn handle(request: Request) -> Result<Response, Problem> {
-    let mut store = store();
-    let Request {
-        id,
-        body: NewItem { name, price },
-    } = request;
+    let (mut store, NewItem { name, price }) = (store(), request.body);
+    let id = request.id;
     if store.items.len() >= MAX_ITEMS && !store.items.contains_key(&id) {
         return Err(Problem::new(507, "there is no room for another item"));
     }

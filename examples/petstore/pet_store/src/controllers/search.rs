@@ -9,19 +9,14 @@ pub fn handle(request: Request) -> Result<Response, Problem> {
     let (store, query) = (store(), request.q.to_lowercase());
     let pets = store.pets.values().map(|pet| (HitKind::Pet, &pet.name));
     let items = store.items.values().map(|item| (HitKind::Item, &item.name));
-    let wanted = |kind| {
-        request
-            .kinds
-            .as_ref()
-            .is_none_or(|kinds| kinds.contains(&kind))
-    };
+    let kinds = request.kinds.unwrap_or(vec![HitKind::Pet, HitKind::Item]);
     let hits = pets
         .chain(items)
-        .filter(|(kind, name)| wanted(*kind) && name.to_lowercase().contains(&query));
-    let hits = hits.map(|(kind, name)| ResponseHitsItem {
-        kind,
-        name: name.clone(),
-    });
+        .filter(|(kind, name)| kinds.contains(kind) && name.to_lowercase().contains(&query))
+        .map(|(kind, name)| ResponseHitsItem {
+            kind,
+            name: name.clone(),
+        });
     Ok(Response {
         hits: hits.take(20).collect(),
         query: request.q,

@@ -1,18 +1,14 @@
 //! POST /form: Send a form
 
-use crate::handlers::submit_form::{Body, Request, Response};
+use crate::handlers::submit_form::{Request, Response};
 use router::Problem;
 
 pub fn handle(request: Request) -> Result<Response, Problem> {
-    let Body {
-        age,
-        interests,
-        name,
-    } = request.body;
+    let form = request.body;
     Ok(Response {
         accepted: true,
-        age,
-        interests,
-        name,
+        age: form.age,
+        interests: form.interests,
+        name: form.name,
     })
 }

@@ -3,18 +3,16 @@
 
 use crate::controllers::add_pet;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
     pub body: types::NewPet,
 }
 
 pub type Response = types::Pet;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let body = call.body()?;
-    let request = Request { body };
-    let response = add_pet::handle(request)?;
-    Reply::json(201, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = add_pet::handle(typed(input)?)?;
+    Reply::json(201, "application/json", response)
 }

@@ -2,10 +2,10 @@
 //! GET /admin/settings: Get the settings of the service
 
 use crate::controllers::admin_settings;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
-pub struct Request;
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+pub struct Request {}
 
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Response {
@@ -15,8 +15,7 @@ pub struct Response {
     pub notice: Option<String>,
 }
 
-pub fn call(_: Call) -> Result<Reply, Problem> {
-    let request = Request;
-    let response = admin_settings::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = admin_settings::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

@@ -2,18 +2,17 @@
 //! DELETE /users/{user_id}: Delete a user, who may be gone already
 
 use crate::controllers::delete_user;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.user_id")]
     pub user_id: String,
 }
 
 pub type Response = ();
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let user_id = call.path("user_id")?;
-    let request = Request { user_id };
-    delete_user::handle(request)?;
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    delete_user::handle(typed(input)?)?;
     Ok(Reply::empty(204))
 }

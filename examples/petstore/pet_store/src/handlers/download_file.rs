@@ -2,18 +2,17 @@
 //! GET /download/{id}: Download a file
 
 use crate::controllers::download_file;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.id")]
     pub id: String,
 }
 
 pub type Response = router::File;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let id = call.path("id")?;
-    let request = Request { id };
-    let response = download_file::handle(request)?;
-    Ok(Reply::file(200, "application/octet-stream", response))
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = download_file::handle(typed(input)?)?;
+    Reply::file(200, "application/octet-stream", response)
 }

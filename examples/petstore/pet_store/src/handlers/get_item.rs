@@ -3,18 +3,17 @@
 
 use crate::controllers::get_item;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.id")]
     pub id: String,
 }
 
 pub type Response = types::Item;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let id = call.path("id")?;
-    let request = Request { id };
-    let response = get_item::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = get_item::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

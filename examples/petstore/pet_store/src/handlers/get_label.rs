@@ -3,10 +3,11 @@
 
 use crate::controllers::get_label;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.color")]
     pub color: types::Color,
 }
 
@@ -16,9 +17,7 @@ pub struct Response {
     pub text: String,
 }
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let color = call.path("color")?;
-    let request = Request { color };
-    let response = get_label::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = get_label::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

@@ -2,10 +2,11 @@
 //! GET /matrix/{coords}: Get the sum of coordinates
 
 use crate::controllers::get_matrix;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.coords")]
     pub coords: Vec<i32>,
 }
 
@@ -15,9 +16,7 @@ pub struct Response {
     pub sum: i64,
 }
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let coords = call.path("coords")?;
-    let request = Request { coords };
-    let response = get_matrix::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = get_matrix::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

@@ -3,20 +3,19 @@
 
 use crate::controllers::get_post;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.user_id")]
     pub user_id: String,
+    #[serde(rename = "path.post_id")]
     pub post_id: String,
 }
 
 pub type Response = types::Post;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let user_id = call.path("user_id")?;
-    let post_id = call.path("post_id")?;
-    let request = Request { user_id, post_id };
-    let response = get_post::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = get_post::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

@@ -3,18 +3,17 @@
 
 use crate::controllers::get_user;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.user_id")]
     pub user_id: String,
 }
 
 pub type Response = types::User;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let user_id = call.path("user_id")?;
-    let request = Request { user_id };
-    let response = get_user::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = get_user::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

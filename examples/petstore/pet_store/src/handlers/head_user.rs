@@ -2,18 +2,17 @@
 //! HEAD /users/{user_id}: Whether a user exists
 
 use crate::controllers::head_user;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.user_id")]
     pub user_id: String,
 }
 
 pub type Response = ();
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let user_id = call.path("user_id")?;
-    let request = Request { user_id };
-    head_user::handle(request)?;
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    head_user::handle(typed(input)?)?;
     Ok(Reply::empty(200))
 }

@@ -3,26 +3,22 @@
 
 use crate::controllers::list_pets;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "query.limit")]
     pub limit: i64,
+    #[serde(rename = "query.offset")]
     pub offset: i64,
+    #[serde(rename = "query.species")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub species: Option<types::Species>,
 }
 
 pub type Response = Vec<types::Pet>;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let limit = call.query("limit")?;
-    let offset = call.query("offset")?;
-    let species = call.query("species")?;
-    let request = Request {
-        limit,
-        offset,
-        species,
-    };
-    let response = list_pets::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = list_pets::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

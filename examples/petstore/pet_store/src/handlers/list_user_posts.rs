@@ -3,26 +3,21 @@
 
 use crate::controllers::list_user_posts;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.user_id")]
     pub user_id: String,
+    #[serde(rename = "query.limit")]
     pub limit: i64,
+    #[serde(rename = "query.offset")]
     pub offset: i64,
 }
 
 pub type Response = Vec<types::Post>;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let user_id = call.path("user_id")?;
-    let limit = call.query("limit")?;
-    let offset = call.query("offset")?;
-    let request = Request {
-        user_id,
-        limit,
-        offset,
-    };
-    let response = list_user_posts::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = list_user_posts::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

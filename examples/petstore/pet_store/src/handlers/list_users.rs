@@ -3,20 +3,19 @@
 
 use crate::controllers::list_users;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "query.limit")]
     pub limit: i64,
+    #[serde(rename = "query.offset")]
     pub offset: i64,
 }
 
 pub type Response = types::UserList;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let limit = call.query("limit")?;
-    let offset = call.query("offset")?;
-    let request = Request { limit, offset };
-    let response = list_users::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = list_users::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

@@ -3,20 +3,18 @@
 
 use crate::controllers::post_item;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "path.id")]
     pub id: String,
     pub body: types::NewItem,
 }
 
 pub type Response = types::Item;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let id = call.path("id")?;
-    let body = call.body()?;
-    let request = Request { id, body };
-    let response = post_item::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = post_item::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

@@ -3,9 +3,9 @@
 
 use crate::controllers::register_webhook;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
     pub body: types::NewWebhook,
 }
@@ -16,9 +16,7 @@ pub struct Response {
     pub id: i64,
 }
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let body = call.body()?;
-    let request = Request { body };
-    let response = register_webhook::handle(request)?;
-    Reply::json(201, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = register_webhook::handle(typed(input)?)?;
+    Reply::json(201, "application/json", response)
 }

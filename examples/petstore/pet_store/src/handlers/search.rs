@@ -3,12 +3,17 @@
 
 use crate::controllers::search;
 use crate::handlers::types;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "query.q")]
     pub q: String,
+    #[serde(rename = "query.kinds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kinds: Option<Vec<types::HitKind>>,
+    #[serde(rename = "header.X-Request-Id")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub x_request_id: Option<String>,
 }
 
@@ -26,15 +31,7 @@ pub struct Response {
     pub request_id: Option<String>,
 }
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let q = call.query("q")?;
-    let kinds = call.query("kinds")?;
-    let x_request_id = call.header("X-Request-Id")?;
-    let request = Request {
-        q,
-        kinds,
-        x_request_id,
-    };
-    let response = search::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = search::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

@@ -2,18 +2,17 @@
 //! GET /secure: See something that needs a token
 
 use crate::controllers::secure_endpoint;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
-pub struct Request;
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+pub struct Request {}
 
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Response {
     pub message: String,
 }
 
-pub fn call(_: Call) -> Result<Reply, Problem> {
-    let request = Request;
-    let response = secure_endpoint::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = secure_endpoint::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

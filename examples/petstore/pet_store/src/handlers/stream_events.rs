@@ -2,20 +2,19 @@
 //! GET /events: Receive a few events, then the end of the stream
 
 use crate::controllers::stream_events;
-use router::{Call, Problem, Reply};
+use router::{typed, Input, Problem, Reply};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Request {
+    #[serde(rename = "query.count")]
     pub count: i64,
+    #[serde(rename = "query.interval_ms")]
     pub interval_ms: i64,
 }
 
 pub type Response = router::EventStream;
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let count = call.query("count")?;
-    let interval_ms = call.query("interval_ms")?;
-    let request = Request { count, interval_ms };
-    let response = stream_events::handle(request)?;
-    Ok(Reply::events(200, response))
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = stream_events::handle(typed(input)?)?;
+    Reply::events(200, "text/event-stream", response)
 }

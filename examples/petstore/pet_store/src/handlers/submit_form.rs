@@ -2,12 +2,7 @@
 //! POST /form: Send a form
 
 use crate::controllers::submit_form;
-use router::{Call, Problem, Reply};
-
-#[derive(Debug)]
-pub struct Request {
-    pub body: Body,
-}
+use router::{typed, Input, Problem, Reply};
 
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Body {
@@ -16,6 +11,11 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interests: Option<Vec<String>>,
     pub name: String,
+}
+
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+pub struct Request {
+    pub body: Body,
 }
 
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
@@ -28,9 +28,7 @@ pub struct Response {
     pub name: String,
 }
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let body = call.body()?;
-    let request = Request { body };
-    let response = submit_form::handle(request)?;
-    Reply::json(200, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = submit_form::handle(typed(input)?)?;
+    Reply::json(200, "application/json", response)
 }

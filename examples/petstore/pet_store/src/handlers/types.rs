@@ -87,7 +87,8 @@ pub struct Problem {
     pub errors: Option<Vec<ProblemErrorsItem>>,
     pub status: i64,
     pub title: String,
-    pub r#type: String,
+    #[serde(rename = "type")]
+    pub type_: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]

@@ -2,19 +2,18 @@
 //! POST /upload: Upload a file
 
 use crate::controllers::upload_file;
-use router::{Call, Problem, Reply};
-
-#[derive(Debug)]
-pub struct Request {
-    pub body: Body,
-}
+use router::{typed, Input, Problem, Reply};
 
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct Body {
-    #[serde(skip)]
     pub file: router::File,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+pub struct Request {
+    pub body: Body,
 }
 
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
@@ -26,10 +25,7 @@ pub struct Response {
     pub note: Option<String>,
 }
 
-pub fn call(mut call: Call) -> Result<Reply, Problem> {
-    let mut body: Body = call.body()?;
-    body.file = call.file("file");
-    let request = Request { body };
-    let response = upload_file::handle(request)?;
-    Reply::json(201, "application/json", &response)
+pub fn call(input: Input) -> Result<Reply, Problem> {
+    let response = upload_file::handle(typed(input)?)?;
+    Reply::json(201, "application/json", response)
 }

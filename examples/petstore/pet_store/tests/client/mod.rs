@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use router::document::{Body, Document, Operation, SchemeKind};
+use router::document::{Body, Document, Operation};
 use router::parameter::{Location, Parameter, Style};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -82,20 +82,12 @@ impl Server {
             match parameter.location {
                 Location::Path => path = path.replace(&format!("{{{}}}", parameter.name), &text),
                 Location::Query => query.push(text),
-                _ => headers += &format!("{}: {text}\r\n", parameter.name),
+                Location::Header => headers += &format!("{}: {text}\r\n", parameter.name),
             }
         }
-        for name in operation.security.iter().flatten() {
-            let scheme = document
-                .schemes
-                .iter()
-                .find(|scheme| scheme.name == *name)
-                .unwrap();
+        for scheme in operation.schemes().map(|name| &document.schemes[name]) {
             let secret = scheme.example.as_ref().unwrap();
-            headers += &match &scheme.kind {
-                SchemeKind::ApiKey(_, name) => format!("{name}: {secret}\r\n"),
-                SchemeKind::Bearer => format!("Authorization: Bearer {secret}\r\n"),
-            };
+            headers += &format!("{}: {}{secret}\r\n", scheme.header, scheme.prefix);
         }
         let (content_type, body) = operation.body.as_ref().map(encode).unwrap_or_default();
         headers += &content_type;
@@ -105,8 +97,9 @@ impl Server {
             "{} {target}: {} {}",
             operation.method, response.head, response.body
         );
-        assert_eq!(response.status, operation.success.status, "{about}");
-        let Some(media) = &operation.success.media else {
+        let (status, media) = operation.success().unwrap();
+        assert_eq!(response.status, status, "{about}");
+        let Some(media) = media else {
             return;
         };
         assert!(
@@ -154,22 +147,22 @@ fn texts(value: &Value) -> Vec<String> {
 
 fn write(parameter: &Parameter) -> String {
     let texts = texts(parameter.example.as_ref().expect("an example"));
-    match parameter.style {
-        Style::Simple => texts.join(","),
-        Style::Label => format!(".{}", texts.join(",")),
-        Style::Matrix => format!(";{}={}", parameter.name, texts.join(",")),
-        Style::Form => {
+    match (parameter.style, parameter.location) {
+        (Style::Label, _) => format!(".{}", texts.join(",")),
+        (Style::Matrix, _) => format!(";{}={}", parameter.name, texts.join(",")),
+        (Style::Usual, Location::Query) => {
             let pairs = texts
                 .iter()
                 .map(|text| format!("{}={text}", parameter.name));
             pairs.collect::<Vec<_>>().join("&")
         }
+        (Style::Usual, _) => texts.join(","),
     }
 }
 
 /// The headers and the text of a request's body.
 fn encode(body: &Body) -> (String, String) {
-    let media = &body.content[0];
+    let media = &body.media;
     let example = media.example.as_ref().expect("an example");
     let fields = example.as_object().unwrap().iter();
     let fields =
