@@ -14,6 +14,8 @@ IMAGE_REASONS = frozenset(
 CONFIG_REASONS = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 )
+PASSING = ("failed to sync", "timed out", "deadline exceeded", "is reserved for")
+"""What the kubelet says of a busy node; it tries again by itself."""
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
@@ -128,9 +130,10 @@ def _container_trouble(pod: str, status: Object, events: Sequence[Object]) -> Tr
             "the manifests name an image that kindloop does not build, and no registry answers",
             "compare the image's name in the manifests with the workload's name in kindloop.yaml",
         )
-    if reason in CONFIG_REASONS:
+    said = waiting.get("message", reason)
+    if reason in CONFIG_REASONS and not any(words in said for words in PASSING):
         return Trouble(
-            f"{pod} cannot start: {waiting.get('message', reason)}",
+            f"{pod} cannot start: {said}",
             "the image's program is missing or not executable, or a ConfigMap or Secret is missing",
             f"invoke k8s.kubectl -- describe pod {pod}",
         )

@@ -234,6 +234,11 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def line_of(text: str, part: str) -> int:
+    """Number of the line in which `part` first stands."""
+    return text[: text.index(part)].count("\n") + 1
+
+
 def sync(source: Path, target: Path) -> None:
     """Make `target` a copy of the tracked and new files of `source`; dates are kept for cargo."""
     listed = subprocess.run(

@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 
-from live import Loop, edit
+from live import Loop, edit, line_of
 
 KEY = ("-H", "X-API-Key: test123")
-
-
-def line_of(text: str, part: str) -> int:
-    return text[: text.index(part)].count("\n") + 1
 
 
 def test_broken_openapi_document_names_its_line_and_the_old_one_is_served(up: Loop) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from live import Loop, edit
+from live import Loop, edit, line_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,20 +23,25 @@ def untouched(up: Loop) -> Iterator[Loop]:
 
 
 def test_manifest_that_is_not_yaml_names_file_and_line(untouched: Loop) -> None:
-    edit(untouched.manifests / "service.yaml", "type: NodePort", "type: [NodePort")
+    broken = untouched.manifests / "service.yaml"
+    edit(broken, "type: NodePort", "type: [NodePort")
+    line = line_of(broken.read_text(), "[NodePort")
     said = untouched.say("dev-up")
     assert said.code == 2
-    assert (
-        said.message == "error: k8s/app/service.yaml:6: not YAML: expected ',' or ']', but got ':'"
+    assert said.message == (
+        f"error: k8s/app/service.yaml:{line}: not YAML: expected ',' or ']', but got ':'"
     )
 
 
 def test_manifest_that_is_listed_but_missing_is_named(untouched: Loop) -> None:
-    edit(untouched.manifests / "kustomization.yaml", "service.yaml", "servce.yaml")
+    listed = untouched.manifests / "kustomization.yaml"
+    edit(listed, "service.yaml", "servce.yaml")
+    line = line_of(listed.read_text(), "servce.yaml")
     said = untouched.say("k8s.apply")
     assert said.code == 2
     assert (
-        said.message == "error: k8s/app/kustomization.yaml:13: resource servce.yaml does not exist"
+        said.message
+        == f"error: k8s/app/kustomization.yaml:{line}: resource servce.yaml does not exist"
     )
 
 

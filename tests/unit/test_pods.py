@@ -226,6 +226,21 @@ def test_a_pod_that_has_no_place() -> None:
 @pytest.mark.parametrize(
     ("reason", "message"),
     [
+        (
+            "CreateContainerConfigError",
+            "failed to sync configmap cache: timed out waiting for the condition",
+        ),
+        ("CreateContainerError", "context deadline exceeded"),
+        ("CreateContainerError", 'failed to reserve container name "x": name "x" is reserved for'),
+    ],
+)
+def test_what_a_busy_node_says_passes(reason: str, message: str) -> None:
+    assert pods.trouble([_waiting(reason, message)]) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
         ("CreateContainerConfigError", 'configmap "web" not found'),
         ("CreateContainerError", 'exec: "/app/web": no such file or directory'),
         ("RunContainerError", "permission denied"),
