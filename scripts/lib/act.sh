@@ -96,6 +96,7 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg" || return 1
 
 write_as_root() {
   [ "$(cat "$1" 2>/dev/null)" != "$2" ] || return 0
+  mkdir -p "$LOCAL"
   printf '%s\n' "$2" >"$LOCAL/write"
   as_root "writing $1" install -m 0644 "$LOCAL/write" "$1"
 }
