@@ -27,6 +27,11 @@ def test_smoke_fails_without_pods_and_heals(up: Loop) -> None:
     assert said.code == 1
     assert said.message == f"error: nothing answers on {up.url}"
     assert "next: invoke dev-status" in said.error
+    status = up.run("dev-status", "--json")
+    assert status.returncode == 1
+    document = json.loads(status.stdout)
+    assert document["exit_code"] == 1
+    assert ("url", "bad") in {(line["kind"], line["state"]) for line in document["lines"]}
     up.ok("dev-up")
     assert "0 failed" in up.ok("test.curl")
 
@@ -73,16 +78,3 @@ def test_two_dev_up_at_once(up: Loop) -> None:
         )
         assert "dev-up" in second.message
     assert first.end().code == 0
-
-
-def test_status_tells_what_is_wrong_as_json(up: Loop) -> None:
-    up.kubectl("scale", "deployment/petstore", "--replicas=0")
-    up.kubectl(
-        "wait", "pods", "-l", "app.kubernetes.io/name=petstore", "--for=delete", "--timeout=60s"
-    )
-    done = up.run("dev-status", "--json")
-    up.ok("dev-up")
-    assert done.returncode == 1
-    document = json.loads(done.stdout)
-    assert document["exit_code"] == 1
-    assert {(line["kind"], line["state"]) for line in document["lines"]} >= {("url", "bad")}
