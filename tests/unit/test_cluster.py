@@ -19,12 +19,12 @@ from kindloop.cluster import Environment, Node, Owner, Verdict
 from kindloop.config import Config
 from kindloop.errors import CannotTell, KindloopError, NotOurs, ToolFailed, Unhealthy
 
-CHECKOUT, SWAP, IMAGE = "/work/mine", "/state/mine/swap", "kindloop/node:v1"
+CHECKOUT, SWAP, IMAGE = "/home/mine/app", "/state/mine/swap", "kindloop/node:v1"
 PORTS = {30080: 8080, 30300: 3000}
 NODE = Node(running=True, image=IMAGE, ports=PORTS, swap=SWAP)
 OWNER = Owner("mine", CHECKOUT, "ready", "abc")
 CREATING = replace(OWNER, status="creating")
-OTHERS = replace(OWNER, checkout="/work/other")
+OTHERS = replace(OWNER, checkout="/home/other/app")
 
 
 @pytest.mark.parametrize(
