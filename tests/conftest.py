@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,11 @@ from kindloop import host, report
 REPO = Path(__file__).parents[1]
 PATIENCE_S = 30.0
 """Until when something that must happen has happened; only a failing test waits that long."""
+
+# A shell without job control starts background commands with SIGINT ignored, and that is inherited:
+# under a CI runner the tests of Ctrl-C would send what nobody hears.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
