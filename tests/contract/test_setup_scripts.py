@@ -113,3 +113,9 @@ def test_a_candidate_below_what_is_installed_is_none(priority: str, expected: st
         f"     2:1.24.4-1 {priority}\\n        {priority} http://deb.example trixie/main\\n"
     )
     assert shell(f"apt-cache() {{ printf '{table}'; }}; candidate golang-go") == expected
+
+
+def test_what_root_writes_needs_no_folder_of_an_earlier_run(tmp_path: Path) -> None:
+    code = 'as_root() { shift; "$@"; }; write_as_root "$LOCAL/../out" hello'
+    shell(f"LOCAL={tmp_path}/checkout/.kindloop; {code}")
+    assert (tmp_path / "checkout" / "out").read_text() == "hello\n"
