@@ -31,6 +31,7 @@ from kindloop.clusterfacts import (
     inspect_image,
     judge,
     owner_of,
+    unrecorded,
 )
 from kindloop.config import Config
 from kindloop.errors import CannotTell, KindloopError, RolloutFailed, Unhealthy
@@ -51,6 +52,7 @@ __all__ = [
     "inspect_image",
     "judge",
     "kubectl",
+    "kubectl_argv",
     "needs_image",
     "require",
     "start",
@@ -79,6 +81,8 @@ def ensure(
         raise foreign(config, env, verdict.owner)
     if verdict.action == "differs" and not recreate:
         raise differs(env, verdict.differences)
+    if verdict.action == "unrecorded" and not recreate:
+        raise unrecorded(env)
     if verdict.action == "redo" or (recreate and verdict.action != "create"):
         with report.step(f"remove cluster {env.name}"):
             _remove(env)
@@ -88,10 +92,10 @@ def ensure(
             raise ValueError("creating a cluster needs a node image")
         _create(config, env, image)
         return "created"
+    check_identity(env, verdict.owner)
     if verdict.action == "start":
         start(config)
         return "started"
-    check_identity(env, verdict.owner)
     return "none"
 
 
@@ -125,6 +129,8 @@ def require(config: Config) -> Environment:
             raise foreign(config, env, verdict.owner)
         case "differs":
             raise differs(env, verdict.differences)
+        case "unrecorded":
+            raise unrecorded(env)
         case "none":
             check_identity(env, verdict.owner)
     return env
@@ -139,11 +145,15 @@ def kubectl(
     quiet: bool = False,
 ) -> tools.Result:
     """Run kubectl against this environment only: its kubeconfig, its namespace."""
-    env = environment(config)
     return tools.run(
-        "kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}", *argv,
-        stdin=stdin, timeout_s=timeout_s, check=check, quiet=quiet,
-    )  # fmt: skip
+        *kubectl_argv(config), *argv, stdin=stdin, timeout_s=timeout_s, check=check, quiet=quiet
+    )
+
+
+def kubectl_argv(config: Config) -> list[str]:
+    """How every kubectl command of this environment begins: never the user's own context."""
+    env = environment(config)
+    return ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}"]
 
 
 def start(config: Config) -> None:
@@ -208,7 +218,11 @@ def delete_all() -> list[str]:
 
 
 def status(config: Config) -> dict[str, Any]:
-    """State of the cluster as plain data: {name, action, running, image, kubeconfig, api}."""
+    """State of the cluster as plain data.
+
+    {name, state, running, image, kubeconfig, differences, healthy}; `state` is a word of
+    `_STATES`, or "no answer".
+    """
     env = environment(config)
     verdict = _verdict(config, env)
     node = inspect(env)
@@ -231,6 +245,7 @@ _STATES: Mapping[str, str] = {
     "redo": "half-created",
     "foreign": "not ours",
     "differs": "differs from kindloop.yaml",
+    "unrecorded": "record lost",
 }
 
 
@@ -311,13 +326,7 @@ def _remove(env: Environment) -> None:
         "kind", "delete", "cluster", "--name", env.name, "--kubeconfig", env.kubeconfig,
         timeout_s=120,
     )  # fmt: skip
-    _remove_swap(env)
     shutil.rmtree(env.home, ignore_errors=True)
-
-
-def _remove_swap(env: Environment) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(env.swap)
 
 
 def _await_api(config: Config, env: Environment) -> None:

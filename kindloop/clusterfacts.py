@@ -36,6 +36,7 @@ __all__ = [
     "inspect_image",
     "judge",
     "owner_of",
+    "unrecorded",
 ]
 
 
@@ -101,7 +102,7 @@ class Node:
 class Verdict:
     """What `judge` found: what to do, or why it is not ours or not the same."""
 
-    action: Literal["none", "create", "start", "redo", "foreign", "differs"]
+    action: Literal["none", "create", "start", "redo", "foreign", "differs", "unrecorded"]
     differences: tuple[str, ...] = ()
     owner: Owner | None = field(default=None)
 
@@ -126,7 +127,8 @@ def judge(
     if node.swap != swap:
         return Verdict("foreign", owner=None)
     if owner is None or owner.status == "creating":
-        return Verdict("redo", owner=owner)
+        # A lost record says nothing of whose data it is: that is never deleted unasked.
+        return Verdict("redo" if owner else "unrecorded", owner=owner)
     differences = _differences(node, ports, node_image)
     if differences:
         return Verdict("differs", differences, owner)
@@ -223,6 +225,15 @@ def foreign(config: Config, env: Environment, owner: Owner | None) -> KindloopEr
         if gone
         else f"a name and ports of its own: KINDLOOP_NAME={config.root.name} "
         "KINDLOOP_PORT_OFFSET=100 invoke dev-up",
+    )
+
+
+def unrecorded(env: Environment) -> KindloopError:
+    """The error for a cluster with our mount whose owner record is gone or unreadable."""
+    return NotOurs(
+        f"the record of who made {env.name} is lost",
+        why=f"{env.owner_file} was removed, or a newer kindloop wrote it",
+        hint="invoke dev-up --recreate (deletes its data)",
     )
 
 

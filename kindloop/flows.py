@@ -34,7 +34,6 @@ from kindloop.sources import baking, fetched, node_image_source, workload_base
 
 __all__ = [
     "Deployed",
-    "build_stages",
     "changing",
     "deploy",
     "diff",
@@ -151,11 +150,6 @@ def diff(config: Config) -> str:
     )
 
 
-def build_stages(config: Config, names: list[str] | None, *, force: bool = False) -> None:
-    """Run the stages named (None: all) and what they need."""
-    stages.build(config, names, engine_platform=host.require_engine().platform, force=force)
-
-
 def plan_up(config: Config) -> list[str]:
     """What `up` would do, a line each, without doing it."""
     engine = host.require_engine()
@@ -211,9 +205,8 @@ def restart(config: Config, name: str = "") -> None:
 def logs(config: Config, name: str = "", *, follow: bool = False, tail: int = 100) -> None:
     """Show the log lines of the workloads' pods, with the pod's name in front."""
     cluster.require(config)
-    env = cluster.environment(config)
-    base = ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}", "logs"]
-    base += ["--prefix", f"--tail={tail}", "--all-containers"] + (["--follow"] if follow else [])
+    base = [*cluster.kubectl_argv(config), "logs", "--prefix", f"--tail={tail}", "--all-containers"]
+    base += ["--follow"] if follow else []
     with ExitStack() as stack:
         children = {
             w.name: stack.enter_context(
@@ -230,27 +223,26 @@ def logs(config: Config, name: str = "", *, follow: bool = False, tail: int = 10
         )
 
 
-def smoke(config: Config, *, only: str | None = None) -> verify.Report:
-    """Call every operation of every workload's OpenAPI document. Raises Unhealthy on a failure."""
-    last: verify.Report | None = None
-    for workload in config.workloads.values():
-        if workload.openapi is None:
-            continue
-        last = verify.smoke(workload.url, workload.openapi, only=only)
-        last.raise_if_failed()
-    if last is None:
+def smoke(config: Config, *, only: str | None = None) -> list[verify.Report]:
+    """Call every operation of every workload's OpenAPI document; the caller judges the reports."""
+    reports = [
+        verify.smoke(workload.url, workload.openapi, only=only)
+        for workload in config.workloads.values()
+        if workload.openapi is not None
+    ]
+    if not reports:
         raise ConfigError(
             "no workload names an OpenAPI document",
             hint="set workloads.<name>.openapi in kindloop.yaml",
         )
-    return last
+    return reports
 
 
 def kubectl(config: Config, argv: Sequence[str]) -> int:
     """Run kubectl on this environment, its output as it comes; returns its exit code."""
-    env = cluster.require(config)
-    base = ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}"]
-    done = process.run([*base, *argv], on_line=lambda text, _: report.output(text))
+    cluster.require(config)
+    words = [*cluster.kubectl_argv(config), *argv]
+    done = process.run(words, on_line=lambda text, _: report.output(text))
     return done.exit_code or 0
 
 

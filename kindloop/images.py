@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kindloop import cluster, process, report, tools
+from kindloop import bake, cluster, process, report, tools
 from kindloop.config import Config, Workload
 from kindloop.errors import BuildFailed, ConfigError
 
@@ -18,7 +18,6 @@ __all__ = [
     "LABEL",
     "ImagePlan",
     "build",
-    "in_engine",
     "in_node",
     "load",
     "plan",
@@ -75,11 +74,6 @@ def plan(
     return ImagePlan(repository(config, workload), digest, base, workload.image.dockerfile, files)
 
 
-def in_engine(reference: str) -> bool:
-    """Whether the engine has the image."""
-    return tools.run("docker", "image", "inspect", reference, check=False, quiet=True).ok
-
-
 def in_node(config: Config) -> dict[str, str]:
     """Digest by reference of every image in the node's containerd."""
     node = cluster.environment(config).node
@@ -90,7 +84,7 @@ def in_node(config: Config) -> dict[str, str]:
 
 def build(config: Config, image: ImagePlan) -> bool:
     """Build the image unless the engine has it; returns whether it was built."""
-    if in_engine(image.reference):
+    if bake.image_present(image.reference):
         return False
     context = config.local / "context" / image.repository.rpartition("/")[2]
     shutil.rmtree(context, ignore_errors=True)

@@ -108,10 +108,9 @@ def _follow(
 
 
 def _watch(config: Config, kind: str, changes: queue.Queue[tuple[str, Object]]) -> process.Child:
-    env = cluster.environment(config)
     return process.Child(
-        ["kubectl", f"--kubeconfig={env.kubeconfig}", f"--namespace={config.name}", "get", kind,
-         "--watch", "--output-watch-events", "--output=json"],
+        [*cluster.kubectl_argv(config), "get", kind, "--watch", "--output-watch-events",
+         "--output=json"],
         on_line=documents(lambda document: changes.put((kind, document))),
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kindloop import bake, host, process, report, state, tools
@@ -40,7 +40,7 @@ def node_image_source(config: Config) -> Source:
 def baking(source: Source) -> Iterator[Callable[[], object]]:
     """Bake beside what the body does; calling the value waits for the bake."""
     if source.how != "bake":
-        yield nullcontext
+        yield lambda: None
         return
     host.require_disk(state.cache_home(), bake.DISK_GB, "a bake of the node image")
     report.line(bake.explain(bake.remaining_s()))

@@ -103,6 +103,7 @@ _NEXT: Mapping[str, str] = {
     "half-created": "invoke dev-up",
     "stopped": "invoke dev-start",
     "not ours": "invoke dev-up (says whose it is)",
+    "record lost": "invoke dev-up (says how to go on)",
     "differs from kindloop.yaml": "invoke dev-up (says what differs)",
     "no answer": "invoke dev-stop dev-start",
 }

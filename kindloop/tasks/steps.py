@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -92,36 +94,36 @@ def bake_load(c: Context, file: str, verbose: bool = False) -> None:
 @task("build", default=True)
 def image_build(c: Context, verbose: bool = False) -> None:
     """Build the workloads' images from the newest artifacts."""
-    config = load(verbose=verbose)
-    platform = host.require_engine().platform
-    with flows.changing(config):
-        for plan in flows.workload_images(config, platform).values():
-            built = images.build(config, plan)
-            report.output(f"{plan.reference} {'built' if built else 'was there'}")
+    for config, plan in _images(verbose=verbose, node=False):
+        built = images.build(config, plan)
+        report.output(f"{plan.reference} {'built' if built else 'was there'}")
 
 
 @task("load")
 def image_load(c: Context, verbose: bool = False) -> None:
     """Load the workloads' images into the node."""
-    config = load(verbose=verbose)
-    platform = host.require_engine().platform
-    with flows.changing(config):
-        cluster.require(config)
-        for plan in flows.workload_images(config, platform).values():
-            loaded = images.load(config, plan)
-            report.output(f"{plan.reference} {'loaded' if loaded else 'was there'}")
+    for config, plan in _images(verbose=verbose):
+        loaded = images.load(config, plan)
+        report.output(f"{plan.reference} {'loaded' if loaded else 'was there'}")
 
 
 @task("prune")
 def image_prune(c: Context, verbose: bool = False) -> None:
     """Remove our images beyond the newest two."""
+    for config, plan in _images(verbose=verbose):
+        for reference in images.prune(config, plan):
+            report.output(f"removed {reference}")
+
+
+def _images(*, verbose: bool, node: bool = True) -> Iterator[tuple[Config, images.ImagePlan]]:
+    """Each workload's image, with the environment held; with `node`, the cluster must be there."""
     config = load(verbose=verbose)
     platform = host.require_engine().platform
     with flows.changing(config):
-        cluster.require(config)
+        if node:
+            cluster.require(config)
         for plan in flows.workload_images(config, platform).values():
-            for reference in images.prune(config, plan):
-                report.output(f"removed {reference}")
+            yield config, plan
 
 
 @task("diff")
@@ -158,7 +160,11 @@ def test_curl(c: Context, only: str = "", json: bool = False, verbose: bool = Fa
 
     --only takes an operationId. Exit 1 names what failed, with the curl command to copy.
     """
-    flows.smoke(load(verbose=verbose, json=json), only=only or None)
+    reports = flows.smoke(load(verbose=verbose, json=json), only=only or None)
+    if json:
+        report.data({"schema": 1, "reports": [asdict(found) for found in reports]})
+    for found in reports:
+        found.raise_if_failed()
 
 
 CLUSTER = (cluster_ensure, cluster_status, cluster_delete)

@@ -77,3 +77,23 @@ def test_image_is_small_and_runs_as_nobody(up: Loop) -> None:
     user, size = done.stdout.split()
     assert user == "65532:65532"
     assert int(size) < 60_000_000
+
+
+def test_a_lost_record_is_told_and_nothing_deleted(up: Loop) -> None:
+    record = up.home / "owner.json"
+    kept, before = record.read_bytes(), up.pods()
+    record.unlink()
+    try:
+        said = up.say("dev-up")
+        assert said.code == 9
+        assert "the record of who made" in said.message
+        assert "--recreate" in said.error
+    finally:
+        record.write_bytes(kept)
+    assert up.pods() == before
+
+
+def test_curl_checks_as_json(up: Loop) -> None:
+    document = json.loads(up.ok("test.curl", "--json", "--only", "get_pet"))
+    rows = document["reports"][0]["rows"]
+    assert [row["path"] for row in rows if row["ok"]] != []

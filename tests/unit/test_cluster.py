@@ -34,7 +34,7 @@ OTHERS = replace(OWNER, checkout="/home/other/app")
         pytest.param(None, OWNER, "create", id="deleted by hand"),
         pytest.param(None, CREATING, "create", id="killed before the node was made"),
         pytest.param(NODE, CREATING, "redo", id="half-created"),
-        pytest.param(NODE, None, "redo", id="our mount, record lost"),
+        pytest.param(NODE, None, "unrecorded", id="our mount, record lost"),
         pytest.param(NODE, OWNER, "none", id="runs"),
         pytest.param(replace(NODE, running=False), OWNER, "start", id="stopped"),
         pytest.param(NODE, OTHERS, "foreign", id="another checkout's"),
