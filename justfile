@@ -16,7 +16,12 @@ dev-setup *args:
 dev-up *args:
     @invoke dev-up "$@"
 
-# Build what changed and roll it out
+# Watch: every save is built, swapped in and proven fresh
+[group('loop')]
+dev-watch *args:
+    @invoke dev-watch "$@"
+
+# Build what changed and swap it in
 [group('loop')]
 dev-rebuild *args:
     @invoke dev-rebuild "$@"
@@ -101,6 +106,11 @@ build-generate *args:
 build-petstore *args:
     @invoke build.petstore "$@"
 
+# Build the supervisor, process 1 of swappable containers
+[group('build')]
+build-supervisor *args:
+    @invoke build.supervisor "$@"
+
 # Make the cluster be there and answer
 [group('steps')]
 cluster-ensure *args:
@@ -145,6 +155,21 @@ k8s-apply *args:
 [group('steps')]
 k8s-kubectl *args:
     @invoke k8s.kubectl -- "$@"
+
+# Swap in the newest artifact as it is
+[group('steps')]
+swap-push *args:
+    @invoke swap.push "$@"
+
+# Show which binary each pod runs
+[group('steps')]
+swap-status *args:
+    @invoke swap.status "$@"
+
+# Swap back to the binary before the present one
+[group('steps')]
+swap-rollback *args:
+    @invoke swap.rollback "$@"
 
 # Call every operation of the service with curl
 [group('test')]

@@ -60,7 +60,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def rust(session: nox.Session) -> None:
-    """The sample's own tests, and another OpenAPI document generated, compiled and called."""
+    """The sample's own tests, another OpenAPI document served, and the supervisor's tests."""
     with session.chdir("examples/petstore"):
         session.run("cargo", "test", "--workspace", "--locked", *session.posargs, external=True)
         session.run(
@@ -68,6 +68,8 @@ def rust(session: nox.Session) -> None:
             *("--", "--ignored"),
             external=True,
         )
+    with session.chdir("supervisor"):
+        session.run("cargo", "test", "--locked", external=True)
 
 
 @nox.session
@@ -97,6 +99,13 @@ def cluster(session: nox.Session) -> None:
     After smoke on purpose: the tests' checkout starts with what cargo compiled there.
     """
     session.run("pytest", "tests/cluster", "-m", "cluster", *session.posargs, **PATIENT)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """How fast a save is served, on a kind cluster of its own; --strict fails on a missed bar."""
+    path = {"PYTHONPATH": os.pathsep.join(("tests", "tests/cluster"))}
+    session.run("python", "-m", "bench", *session.posargs, env=path, **PATIENT)
 
 
 def own_environment() -> dict[str, str]:

@@ -17,7 +17,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-__all__ = ["Keys", "Mistake", "Reader", "absolute", "compose", "display", "scalar", "suggest"]
+__all__ = [
+    "Keys",
+    "Mistake",
+    "Reader",
+    "absolute",
+    "compose",
+    "display",
+    "dotted",
+    "scalar",
+    "suggest",
+]
 
 Keys = tuple[str | int, ...]
 """Where a value stands: ("stages", "router", "needs", 0)."""
@@ -25,6 +35,7 @@ Keys = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _TAGS = re.compile(_TAG + "(map|seq|str|int|float|bool|null|timestamp|merge|value)")
 _NOTHING = ("off", "null", "~")
+_TRUTH = {"true": True, "false": False}
 # Nine digits hold every number we know; leading zeros would be octal in YAML 1.1 only.
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -101,8 +112,14 @@ def display(path: Path) -> str:
     return min(os.path.relpath(path), str(path), key=len)
 
 
+def dotted(keys: Keys) -> str:
+    """Where a value stands as one reads it: workloads.petstore.image.files[0].to."""
+    parts = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return "".join(parts).removeprefix(".")
+
+
 def scalar(kind: Any, text: str, *, plain: bool = True) -> Any:
-    """`text` as a `kind`: str, int, a Literal, or one of them `| None`.
+    """`text` as a `kind`: str, int, bool, a Literal, or one of them `| None`.
 
     `plain` is whether it stands without quotes. Raises ValueError in the user's words.
     """
@@ -115,6 +132,11 @@ def scalar(kind: Any, text: str, *, plain: bool = True) -> Any:
             return choices[text]
         near = suggest(text, choices) if len(choices) > 1 else ""
         raise ValueError(f"expected {_wanted(kind)}, found {text}{near}")
+    if inner is bool:
+        # YAML 1.1 also has yes, no, on, off and their capitals; one way to say it is enough.
+        if plain and text in _TRUTH:
+            return _TRUTH[text]
+        raise ValueError(f"expected {_wanted(kind)}, found {_shown(text, plain)}")
     if inner is int and not (plain and _WHOLE.fullmatch(text)):
         raise ValueError(f"expected {_wanted(kind)}, found {_shown(text, plain)}")
     return inner(text)
@@ -149,17 +171,22 @@ class Reader:
         """
         if not _TAGS.fullmatch(node.tag):
             return self._report(node, f"the tag {node.tag} has no meaning", keys)
-        if is_dataclass(kind):
-            return self._fields(kind, node, keys, given or {})
-        if get_origin(kind) is Mapping:
-            return self._mapping(get_args(kind)[1], node, keys)
-        if get_origin(kind) is tuple:
-            return self._items(get_args(kind)[0], node, keys)
+        inner = _inner(kind)
+        whole = is_dataclass(inner) or get_origin(inner) in (Mapping, tuple)
+        if whole and inner is not kind and _is_nothing(node):
+            self.found[keys] = Found(None, *_at(node))
+            return None
+        if is_dataclass(inner):
+            return self._fields(inner, node, keys, given or {})
+        if get_origin(inner) is Mapping:
+            return self._mapping(get_args(inner)[1], node, keys)
+        if get_origin(inner) is tuple:
+            return self._items(get_args(inner)[0], node, keys)
         return self._leaf(kind, node, keys)
 
     def mistake(self, at: tuple[int, int], text: str, keys: Keys = ()) -> None:
         """Note a mistake at (line, column), in the value that stands at `keys`."""
-        self.mistakes.append(Mistake(*at, f"{_dotted(keys)}: {text}" if keys else text))
+        self.mistakes.append(Mistake(*at, f"{dotted(keys)}: {text}" if keys else text))
 
     def _report(self, node: yaml.Node, text: str, keys: Keys) -> Any:
         self.mistake(_at(node), text, keys)
@@ -262,14 +289,12 @@ def _at(node: yaml.Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
-def _dotted(keys: Keys) -> str:
-    # As one reads them: workloads.petstore.image.files[0].to
-    parts = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
-    return "".join(parts).removeprefix(".")
-
-
 def _optional(kind: Any) -> bool:
     return NoneType in get_args(kind)
+
+
+def _is_nothing(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and not node.style and node.value in _NOTHING
 
 
 def _inner(kind: Any) -> Any:
@@ -281,7 +306,9 @@ def _wanted(kind: Any) -> str:
         return f"{_wanted(_inner(kind))} or off"
     if get_origin(kind) is Literal:
         return " or ".join(str(choice) for choice in get_args(kind))
-    words = {str: "text", int: "a whole number", Path: "a path", tuple: "a list"}
+    words = {
+        str: "text", int: "a whole number", bool: "true or false", Path: "a path", tuple: "a list",
+    }  # fmt: skip
     return words.get(kind, "a mapping")
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "Target",
     "TargetPlan",
     "environment",
+    "lock_files",
     "plan_host_target",
     "plan_target",
     "with_messages",
@@ -81,6 +82,19 @@ def with_messages(argv: Sequence[str]) -> tuple[str, ...]:
     return (*words[: at + 1], "--message-format=json", *words[at + 1 :])
 
 
+def lock_files(argv: Sequence[str], folder: Path) -> tuple[Path, ...]:
+    """Where the command, run in `folder`, may write Cargo.lock; nothing unless it is cargo.
+
+    It lies beside the command's manifest, or beside that of the workspace in a folder above.
+    """
+    if not argv or Path(argv[0]).name != "cargo":
+        return ()
+    at = Path(os.path.normpath(folder / _manifest(argv))).parent
+    return tuple(
+        above / "Cargo.lock" for above in (at, *at.parents) if (above / "Cargo.toml").exists()
+    )
+
+
 class Messages:
     """Reads cargo's output; collects `path:line:column: error[code]: message`.
 
@@ -113,6 +127,18 @@ class Messages:
         line = f"{place}: {line}" if place else line
         if line not in self.errors:
             self.errors.append(line)
+
+
+def _manifest(argv: Sequence[str]) -> str:
+    option = "--manifest-path"
+    for word, following in zip(argv, (*argv[1:], ""), strict=True):
+        if word == "--":
+            break
+        if word == option and following:
+            return following
+        if word.startswith(f"{option}="):
+            return word.removeprefix(f"{option}=")
+    return "Cargo.toml"
 
 
 def _parse(line: str) -> Mapping[str, Any] | None:

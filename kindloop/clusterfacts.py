@@ -197,7 +197,10 @@ def ca_sha256(env: Environment) -> str:
     """Digest of the CA that the private kubeconfig trusts: the identity of the cluster."""
     try:
         document = yaml.safe_load(env.kubeconfig.read_text(encoding="utf-8"))
-        data = document["clusters"][0]["cluster"]["certificate-authority-data"]
+        contexts = {one["name"]: one["context"] for one in document["contexts"]}
+        used = contexts[document["current-context"]]["cluster"]
+        clusters = {one["name"]: one["cluster"] for one in document["clusters"]}
+        data = clusters[used]["certificate-authority-data"]
         return hashlib.sha256(base64.b64decode(data)).hexdigest()
     except (OSError, ValueError, yaml.YAMLError, KeyError, IndexError, TypeError):
         return ""

@@ -15,17 +15,32 @@ from typing import Literal
 __all__ = [
     "DEFAULT_PORTS",
     "NODE_PORTS",
+    "SUPERVISOR_PORT",
+    "SUPERVISOR_STAGE",
+    "SWAP_IN_POD",
     "App",
     "Cluster",
     "Config",
     "CopiedFiles",
     "Image",
     "Stage",
+    "Swap",
+    "SyncedFiles",
+    "Watch",
     "Workload",
 ]
 
 Profile = Literal["loop", "release"]
 Label = Literal["build", "app", "observability", "tools"]
+Transport = Literal["auto", "mount", "exec"]
+
+SUPERVISOR_STAGE = "supervisor"
+"""The stage that builds PID 1 of the swappable workloads; `loading` adds it where the file has
+none of that name."""
+SUPERVISOR_PORT = 9909
+"""Where the supervisor answers inside the pod; nothing maps it to this machine."""
+SWAP_IN_POD = "/kindloop"
+"""Where a pod sees the swap folder of its workload."""
 
 DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
     {
@@ -110,6 +125,9 @@ class Stage:
     """`cluster`: built for the engine's OS and architecture. `host`: it runs here (generators)."""
     timeout_s: int = 1800
     """Seconds until the command is ended; a cold release build with LTO takes minutes."""
+    on_newer: Literal["cancel", "finish"] = "cancel"
+    """What a newer save does to it while it runs. `cancel`: end it and start again, as cargo can.
+    `finish`: let it end first; a generator ended midway leaves half of its files."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +147,46 @@ class Image:
     dockerfile: Path
     """The Dockerfile (absolute). Its context holds the artifact and the copied files only."""
     artifact: str = ""
-    """Stage whose first output is the binary; it lies in the context under its own name."""
+    """Stage whose first output is the binary; it lies in the context under its own name. With a
+    swap it is `swap.artifact`, said or not."""
     base: str = "auto"
     """Base image, the build argument BASE. `auto`: Alpine by digest, else made from packages."""
     files: tuple[CopiedFiles, ...] = ()
     """Files copied into the context."""
+
+
+@dataclass(frozen=True)
+class Swap:
+    """How a workload's running process is replaced by a new artifact, without a new image."""
+
+    artifact: str
+    """Stage whose first output is the binary that runs."""
+    args: tuple[str, ...] | None = None
+    """Its arguments; None takes those of the container in the manifests."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables over those of the container; they change by a swap, no rollout."""
+    transport: Transport = "auto"
+    """`mount`: the node sees this machine's folder. `exec`: a stream through the API server.
+    `auto`: mount where it works, and the reason is shown."""
+    grace_ms: int = 2000
+    """Milliseconds between SIGTERM and SIGKILL (0 to 60000); a save waits for them at worst."""
+    probation_ms: int = 5000
+    """Milliseconds (100 to 600000) in which a new binary must become ready and not die, or the
+    last good one comes back; a service that connects to others first needs some of them."""
+    rollback: bool = True
+    """Whether the last good binary comes back; off, the broken one is started again and again."""
+
+
+@dataclass(frozen=True)
+class SyncedFiles:
+    """Files that reach the running pods beside the binary, without a new image."""
+
+    source: str
+    """File or folder relative to app.root (`from` in the file)."""
+    to: str
+    """Where they appear, relative to the image's working directory."""
+    on_change: Literal["restart", "none"] = "restart"
+    """`restart`: the process reads them at its start. `none`: it reads them when asked."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +208,27 @@ class Workload:
     """Seconds until the rollout must be complete and the URL answer."""
     label: Label = "app"
     """Group in `dev-status`."""
+    swap: Swap | None = None
+    """None: every change goes by image and rollout."""
+    sync: tuple[SyncedFiles, ...] = ()
+    """Files swapped with the binary; only for a workload with a swap."""
+
+    @property
+    def artifact(self) -> str:
+        """The stage of its binary; empty for a workload that has none of ours."""
+        return self.swap.artifact if self.swap else self.image.artifact
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How `dev-watch` turns saves into builds."""
+
+    quiet_ms: int = 10
+    """Milliseconds (1 to 5000) without an event that end a batch; editors write within 1 ms."""
+    cap_ms: int = 1000
+    """Milliseconds after which a batch ends even if events keep coming; at least quiet_ms."""
+    on_up: bool = False
+    """Whether `dev-up` goes on watching, as if it had been given --watch."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +248,11 @@ class Config:
     """Manifests (absolute folder) applied before any workload: the namespace and what it needs."""
     stages: Mapping[str, Stage] = field(default_factory=dict)
     workloads: Mapping[str, Workload] = field(default_factory=dict)
+    watch: Watch = Watch()
+
+    def swaps(self, workload: Workload) -> bool:
+        """Whether its binary comes by a swap: profile `release` has it in the image."""
+        return workload.swap is not None and self.profile == "loop"
 
     @property
     def root(self) -> Path:

@@ -21,18 +21,33 @@ from typing import Self
 from kindloop import state
 from kindloop.errors import ConfigError
 
-__all__ = ["Digests", "Found", "digest_inputs", "digest_mapping", "expand", "find"]
+__all__ = [
+    "MAGIC",
+    "SKIPPED_FOLDERS",
+    "Digests",
+    "Found",
+    "digest_inputs",
+    "digest_mapping",
+    "enter",
+    "expand",
+    "find",
+    "is_temporary",
+    "translate",
+]
 
 SCHEMA = 1
 """Version of the cache file; another one is read as empty."""
 RACY_NS = 2_000_000_000
 """Nanoseconds. A file changed this shortly before it was read may change again without a new
 time stamp (coarse file systems), so its digest is not kept. git's index does the same."""
+FINE_NS = 20_000_000
+"""The same where times of change have digits below the millisecond: the kernel's clock for them
+steps every 10 ms at most."""
 SKIPPED_FOLDERS = frozenset({".git", ".kindloop", "__pycache__"})
 _TEMPORARY = re.compile(
     r".*~|\.#.*|#.*#|\..*\.sw[a-z]|4913|\.DS_Store|\.goutputstream-.*|.*___jb_(?:tmp|old)___"
 )
-_MAGIC = re.compile(r"[*?\[]")
+MAGIC = re.compile(r"[*?\[]")
 
 
 Found = tuple[str, str, os.stat_result]
@@ -69,7 +84,7 @@ class Digests:
             return
         self._known = {path: row for path, row in self._known.items() if Path(path).exists()}
         document = json.dumps({"schema": SCHEMA, "files": self._known})  # compact: it is large
-        state.write_atomic(self._cache_path, document + "\n")
+        state.write_atomic(self._cache_path, document + "\n", durable=False)
         self._changed = False
 
     def __enter__(self) -> Self:
@@ -88,13 +103,19 @@ class Digests:
         with Path(path).open("rb") as file:
             seen = os.fstat(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        changed_ns = max(seen.st_mtime_ns, seen.st_ctime_ns)
-        if started_ns - changed_ns > RACY_NS:
+        if trusted(seen, started_ns):
             self._known[path] = _stamp(seen) + digest
             self._changed = True
         elif self._known.pop(path, None):
             self._changed = True
         return digest
+
+
+def trusted(seen: os.stat_result, read_ns: int) -> bool:
+    """Whether a file with this stat cannot change unseen after it was read at `read_ns`."""
+    # No program can set the time of the last change of status: it shows how fine the clock is.
+    window_ns = FINE_NS if seen.st_ctime_ns % 1_000_000 else RACY_NS
+    return read_ns - max(seen.st_mtime_ns, seen.st_ctime_ns) > window_ns
 
 
 def expand(root: Path, patterns: Iterable[str]) -> list[Path]:
@@ -139,11 +160,16 @@ def digest_mapping(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is an editor's temporary one."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def find(root: Path, pattern: str) -> list[Found] | None:
     """The files that one pattern names, or None when nothing there has its name."""
     base = os.path.normpath(root)
     path = os.path.normpath(f"{base}/{pattern}" if pattern[:1] != "/" else pattern)
-    if _MAGIC.search(pattern) and not os.path.lexists(path):
+    if MAGIC.search(pattern) and not os.path.lexists(path):
         return _glob(base, path) or None
     try:
         status = Path(path).stat()
@@ -170,16 +196,17 @@ def _glob(base: str, path: str) -> list[Found]:
     parts = path.split("/")
     # The checkout's own path may have such characters too.
     above = base.count("/") + 1 if path.startswith(f"{base}/") else 0
-    fixed = next(i for i in range(above, len(parts)) if _MAGIC.search(parts[i]))
+    fixed = next(i for i in range(above, len(parts)) if MAGIC.search(parts[i]))
     top = "/".join(parts[:fixed]) or "/"
     name = os.path.relpath(top, base)
     prefix = "" if name == "." else name
-    expression = _translate(parts[fixed:])
+    expression = translate(parts[fixed:])
     start = len(prefix) + 1 if prefix else 0
     return [file for file in _walk(top, prefix) if expression.fullmatch(file[0], start)]
 
 
-def _translate(parts: Sequence[str]) -> re.Pattern[str]:
+def translate(parts: Sequence[str]) -> re.Pattern[str]:
+    """The parts of a glob's path as one expression; what is below a match matches too."""
     text = ""
     for position, part in enumerate(parts):
         last = position == len(parts) - 1
@@ -213,8 +240,12 @@ def _walk(top: str, prefix: str) -> list[Found]:
         lead = f"{name}/" if name else ""
         for entry in _listing(folder):
             # The loop over files: no call of ours for an ordinary one, thousands come by here.
-            if entry.is_dir():
-                deeper = _enter(entry, folder, entered)
+            try:
+                is_folder = entry.is_dir()
+            except OSError:
+                continue  # a link to itself
+            if is_folder:
+                deeper = enter(entry, folder, entered)
                 if deeper:
                     waiting.append((entry.path, lead + entry.name, deeper))
                 continue
@@ -240,9 +271,7 @@ def _listing(folder: str) -> list[os.DirEntry[str]]:
         raise ConfigError(f"{folder} cannot be read: {exc.strerror}") from exc
 
 
-def _enter(
-    entry: os.DirEntry[str], folder: str, entered: tuple[str, ...]
-) -> tuple[str, ...] | None:
+def enter(entry: os.DirEntry[str], folder: str, entered: tuple[str, ...]) -> tuple[str, ...] | None:
     """The chain of real paths below this folder, or None when it is not to be entered."""
     if entry.name in SKIPPED_FOLDERS or (entry.name == "target" and _is_cargos(folder, entry)):
         return None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from kindloop import (
     bake,
     cluster,
+    deploying,
     host,
-    images,
     manifests,
     process,
     report,
@@ -22,20 +21,19 @@ from kindloop import (
     verify,
 )
 from kindloop.config import Config, Workload
+from kindloop.deploying import Deployed
 from kindloop.errors import (
     CannotTell,
     ConfigError,
     KindloopError,
-    RolloutFailed,
     ToolMissing,
-    Unhealthy,
 )
-from kindloop.sources import baking, fetched, node_image_source, workload_base
+from kindloop.sources import baking, fetched, node_image_source
+from kindloop.swap import Desk
 
 __all__ = [
     "Deployed",
     "changing",
-    "deploy",
     "diff",
     "down",
     "down_all",
@@ -52,40 +50,39 @@ __all__ = [
     "start",
     "stop",
     "up",
-    "workload_images",
 ]
 
 
-@dataclass(frozen=True)
-class Deployed:
-    """A workload after `deploy`: where it answers and how long its parts took, in seconds."""
+def up(config: Config, *, recreate: bool = False, watching: bool = False) -> list[Deployed]:
+    """Make everything be there, from the cluster to answering URLs; does only what is missing.
 
-    workload: str
-    url: str
-    image: str
-    rollout_s: float
-    answers_s: float
-
-
-def up(config: Config, *, recreate: bool = False) -> list[Deployed]:
-    """Make everything be there, from the cluster to answering URLs; does only what is missing."""
+    `watching` says that a watch follows, so that the farewell does not send for it.
+    """
     engine = host.require_engine()
     with changing(config):
         ensure_cluster(config, recreate=recreate, platform=engine.platform, build=True)
-        deployed = deploy(config, engine.platform)
-    _farewell(config, deployed)
+        deployed = deploying.deploy(config, engine.platform)
+    _farewell(config, deployed, watching=watching)
     return deployed
 
 
-def rebuild(config: Config, *, clean: bool = False) -> list[Deployed]:
-    """Build what is stale and roll it out. `clean` discards the stages' outputs first."""
+def rebuild(config: Config, *, clean: bool = False, image: bool = False) -> list[Deployed]:
+    """Build what is stale and serve it: by a swap, or by image and rollout where that must be.
+
+    `clean` discards the stages' outputs first; `image` puts the binary into the image.
+    """
     engine = host.require_engine()
-    with changing(config):
+    with changing(config), Desk(config) as desk:
         cluster.require(config)
         if clean:
             stages.clean(config, engine_platform=engine.platform)
         stages.build(config, engine_platform=engine.platform)
-        return deploy(config, engine.platform)
+        planned = deploying.plan(config, engine.platform, desk, with_binary=image)
+        why = deploying.why_rollout(config, planned)
+        if not why:
+            return deploying.swap_all(config, engine.platform, desk)
+        report.line(f"image and rollout instead of a swap: {why}")
+        return deploying.deploy(config, engine.platform, planned=planned)
 
 
 def ensure_cluster(
@@ -107,47 +104,12 @@ def ensure_cluster(
     cluster.ensure(config, cluster.inspect_image(fetched(source)), recreate=recreate)
 
 
-def deploy(config: Config, platform: str) -> list[Deployed]:
-    """Images, manifests and rollout of every workload; ends when each URL answers from here."""
-    plans = workload_images(config, platform)
-    loaded = []
-    for plan in plans.values():
-        images.build(config, plan)
-        if images.load(config, plan):
-            loaded.append(plan)
-    documents = _documents(config, {name: p.reference for name, p in plans.items()})
-    with report.step("apply") as step:
-        applied = manifests.apply(config, documents)
-        step.note(f"{len(applied.changed)} objects")
-    deployed = [_settle(config, w, plans[w.name].reference) for w in config.workloads.values()]
-    for plan in loaded:
-        images.prune(config, plan)
-    return deployed
-
-
-def workload_images(config: Config, platform: str) -> dict[str, images.ImagePlan]:
-    """The image of each workload as its newest artifact and files make it."""
-    return {
-        workload.name: images.plan(
-            config,
-            workload,
-            artifact=stages.artifact(config, workload, engine_platform=platform)
-            if workload.image.artifact
-            else None,
-            base=workload_base(workload),
-            platform=platform,
-        )
-        for workload in config.workloads.values()
-    }
-
-
 def diff(config: Config) -> str:
     """What `deploy` would change in the cluster, as a unified diff; empty when nothing."""
     cluster.require(config)
-    plans = workload_images(config, host.require_engine().platform)
-    return manifests.diff(
-        config, _documents(config, {name: p.reference for name, p in plans.items()})
-    )
+    with Desk(config) as desk:
+        planned = deploying.plan(config, host.require_engine().platform, desk)
+    return manifests.diff(config, planned.documents)
 
 
 def plan_up(config: Config) -> list[str]:
@@ -190,7 +152,8 @@ def start(config: Config) -> None:
             cluster.require(config)  # there is no node to start: it says what to do
         cluster.ensure(config, None)
         for workload in config.workloads.values():
-            _settle(config, workload, "")
+            rollout.wait(config, workload)
+            deploying.answers(workload)
 
 
 def restart(config: Config, name: str = "") -> None:
@@ -199,7 +162,7 @@ def restart(config: Config, name: str = "") -> None:
         cluster.require(config)
         for workload in _named(config, name):
             rollout.restart(config, workload)
-            _answers(workload)
+            deploying.answers(workload)
 
 
 def logs(config: Config, name: str = "", *, follow: bool = False, tail: int = 100) -> None:
@@ -266,35 +229,6 @@ def down_all() -> None:
     report.output(f"deleted: {', '.join(gone) or 'nothing'}")
 
 
-def _documents(config: Config, references: Mapping[str, str]) -> list[dict[str, object]]:
-    folders: list[Path] = [config.core] if config.core else []
-    folders += [w.manifests for w in config.workloads.values()]
-    return manifests.render(config, list(dict.fromkeys(folders)), references)
-
-
-def _settle(config: Config, workload: Workload, image: str) -> Deployed:
-    rollout_s = rollout.wait(config, workload)
-    return Deployed(workload.name, workload.url, image, rollout_s, _answers(workload))
-
-
-def _answers(workload: Workload) -> float:
-    """Wait for the URL itself: kube-proxy lags behind readiness by a second or two."""
-    if not workload.url:
-        return 0.0
-    with report.step(f"{workload.name} answers") as step:
-        step.note(workload.url)
-        try:
-            return verify.wait_answers(workload.url + workload.health, workload.ready_s)
-        except Unhealthy as exc:
-            raise RolloutFailed(
-                f"{workload.name} is ready in the cluster, but {exc.message}",
-                evidence=exc.evidence,
-                why="its Service has another targetPort or selector, or not the nodePort that the "
-                "kind configuration maps to this URL",
-                hint="invoke k8s.kubectl -- get service,endpointslices -o wide",
-            ) from exc
-
-
 def _named(config: Config, name: str) -> list[Workload]:
     if name and name not in config.workloads:
         raise ConfigError(
@@ -326,9 +260,10 @@ def require_ports(config: Config) -> None:
         )
 
 
-def _farewell(config: Config, deployed: list[Deployed]) -> None:
+def _farewell(config: Config, deployed: list[Deployed], *, watching: bool) -> None:
     env = cluster.environment(config)
     for one in deployed:
         report.output(f"{one.workload}: {one.url}")
     report.output(f"export KUBECONFIG={env.kubeconfig}")
-    report.output("next: edit a controller, then: invoke dev-rebuild")
+    if not watching:
+        report.output("next: invoke dev-watch")

@@ -92,6 +92,7 @@ def inspect(config_ports: Mapping[str, int], *, own_node: str = "") -> Host:
         ports=tuple(p for p in ports_taken(config_ports) if p.by != f"container {own_node}"),
         umask=probes.umask(),
         noexec=next((str(f) for f in folders if probes.is_noexec(f)), ""),
+        selinux=probes.selinux_enforces(),
     )
 
 

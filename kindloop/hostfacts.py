@@ -103,6 +103,8 @@ class Host:
     umask: int = 0o022
     noexec: str = ""
     """The folder of ours from which no program runs, if any."""
+    selinux: bool = False
+    """Whether SELinux enforces its policy."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,14 @@ def _limit_findings(host: Host) -> Iterator[Finding]:
             f"programs cannot run from {host.noexec}: its disk is mounted noexec",
             "what is built or fetched there must run",
             "put it elsewhere: XDG_CACHE_HOME, XDG_STATE_HOME",
+        )
+    if host.selinux:
+        yield Finding(
+            "warn",
+            "SELinux enforces its policy",
+            "containers may not read the swap directory of the node unless it is labelled for them",
+            "chcon -Rt container_file_t ~/.local/state/kindloop; or in kindloop.yaml: "
+            "workloads.<name>.swap.transport: exec",
         )
     if host.umask & 0o700:
         yield Finding(

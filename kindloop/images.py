@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from kindloop import bake, cluster, process, report, tools
-from kindloop.config import Config, Workload
+from kindloop._yaml import display
+from kindloop.config import SUPERVISOR_STAGE, SWAP_IN_POD, Config, Workload
 from kindloop.errors import BuildFailed, ConfigError
 
 __all__ = [
@@ -41,6 +43,10 @@ class ImagePlan:
     base: str
     dockerfile: Path
     files: Mapping[str, Path]
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Target of a symbolic link by path in the context: what comes by a swap."""
+    supervised: str = ""
+    """File name of the binary that the supervisor starts; empty without a swap."""
 
     @property
     def reference(self) -> str:
@@ -54,24 +60,40 @@ def repository(config: Config, workload: Workload) -> str:
 
 
 def plan(
-    config: Config, workload: Workload, *, artifact: Path | None, base: str, platform: str
+    config: Config,
+    workload: Workload,
+    *,
+    artifact: Path | None,
+    base: str,
+    platform: str,
+    supervisor: Path | None = None,
+    with_binary: bool = False,
 ) -> ImagePlan:
     """The image of a workload, its tag the digest of everything that goes in.
 
-    `artifact` is the binary (None for an image of files alone), `base` a reference by digest.
-    Raises ConfigError when a declared file is missing.
+    `artifact` is the binary (None for an image of files alone), `base` a reference by digest,
+    `supervisor` the program of that stage, which a workload with a swap needs. Where its binary
+    comes by a swap the image has links in place of the synced files, and neither binary nor
+    files decide its tag; `with_binary` puts both in, as profile `release` does. Raises
+    ConfigError when a declared file is missing, or both fixed and swapped.
     """
-    files = _context(config.app.root, workload, artifact)
-    content = [
-        str(SCHEMA),
-        base,
-        platform,
-        config.name,
-        _sha256(workload.image.dockerfile),
-        *(f"{name} {_mode(path)} {_sha256(path)}" for name, path in sorted(files.items())),
-    ]
-    digest = hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
-    return ImagePlan(repository(config, workload), digest, base, workload.image.dockerfile, files)
+    files = _copied(config.app.root, workload)
+    links: dict[str, str] = {}
+    binary = ""
+    if workload.swap is None:
+        files = {**({artifact.name: artifact} if artifact else {}), **files}
+    else:
+        files = {SUPERVISOR_STAGE: _needed(supervisor, "the supervisor"), **files}
+        binary = PurePosixPath(config.stages[workload.swap.artifact].outputs[0]).name
+        if config.swaps(workload) and not with_binary:
+            links = {each.to: f"{SWAP_IN_POD}/current/{each.to}" for each in workload.sync}
+        else:
+            program = _needed(artifact, "its binary")
+            files |= {program.name: program, **_synced(config.app.root, workload)}
+    _refuse_overlaps(workload, files, links)
+    dockerfile = workload.image.dockerfile
+    draft = ImagePlan(repository(config, workload), "", base, dockerfile, files, links, binary)
+    return replace(draft, tag=_tag(config, draft, platform))
 
 
 def in_node(config: Config) -> dict[str, str]:
@@ -83,16 +105,15 @@ def in_node(config: Config) -> dict[str, str]:
 
 
 def build(config: Config, image: ImagePlan) -> bool:
-    """Build the image unless the engine has it; returns whether it was built."""
+    """Build the image unless the engine has it; returns whether it was built.
+
+    Raises BuildFailed, and ConfigError when the image of a workload with a swap does not start
+    the supervisor.
+    """
     if bake.image_present(image.reference):
         return False
     context = config.local / "context" / image.repository.rpartition("/")[2]
-    shutil.rmtree(context, ignore_errors=True)
-    for name, source in image.files.items():
-        target = context / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target)
-        target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
+    _lay_out(context, image)
     log = config.local / "logs" / "image-build.log"
     with report.step("image") as step:
         done = process.run(
@@ -111,7 +132,44 @@ def build(config: Config, image: ImagePlan) -> bool:
             )
         step.note(f"built {image.tag}")
     shutil.rmtree(context, ignore_errors=True)
+    if image.supervised:
+        _require_supervisor(image)
     return True
+
+
+def _lay_out(context: Path, image: ImagePlan) -> None:
+    shutil.rmtree(context, ignore_errors=True)
+    for name, source in image.files.items():
+        target = context / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+        target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
+    for name, points_to in image.links.items():
+        link = context / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(points_to)  # COPY takes it over as it is, wherever it leads
+    for folder, _, _ in os.walk(context):
+        # COPY keeps modes, and the user in the image is not the one whose umask made these.
+        Path(folder).chmod(0o755)
+
+
+def _require_supervisor(image: ImagePlan) -> None:
+    """Refuse an image whose process 1 would be another program: nothing could be swapped in it."""
+    shown = tools.run("docker", "image", "inspect", "--format={{json .Config}}", image.reference)
+    settings = json.loads(shown.stdout)
+    entrypoint = settings.get("Entrypoint") or []
+    if entrypoint and PurePosixPath(entrypoint[0]).name == SUPERVISOR_STAGE:
+        return
+    # It must not be found when the Dockerfile is tried again with the same words.
+    tools.run("docker", "image", "rm", image.reference, check=False)
+    folder = PurePosixPath(settings.get("WorkingDir") or "/")
+    words = [str(folder / SUPERVISOR_STAGE), "--binary", str(folder / image.supervised), "--"]
+    raise ConfigError(
+        f"{display(image.dockerfile)} does not start the supervisor",
+        evidence=[f"its ENTRYPOINT: {json.dumps(entrypoint) if entrypoint else 'none'}"],
+        why="the supervisor starts and swaps the binary of a workload with a swap",
+        hint=f"end {display(image.dockerfile)} with: ENTRYPOINT {json.dumps(words)}",
+    )
 
 
 def load(config: Config, image: ImagePlan) -> bool:
@@ -168,23 +226,68 @@ def _prune_node(config: Config, repository: str, staying: Sequence[str]) -> None
         tools.run("docker", "exec", node, "ctr", "-n", "k8s.io", "images", "rm", *names)
 
 
-def _context(root: Path, workload: Workload, artifact: Path | None) -> dict[str, Path]:
+def _tag(config: Config, image: ImagePlan, platform: str) -> str:
+    content = [
+        str(SCHEMA),
+        image.base,
+        platform,
+        config.name,
+        _sha256(image.dockerfile),
+        *(f"{name} {_mode(path)} {_sha256(path)}" for name, path in sorted(image.files.items())),
+        *(f"{name} -> {target}" for name, target in sorted(image.links.items())),
+    ]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
+
+
+def _needed(program: Path | None, what: str) -> Path:
+    if program is None:
+        raise ValueError(f"the image of a workload with a swap needs {what}")
+    return program
+
+
+def _copied(root: Path, workload: Workload) -> dict[str, Path]:
+    declared = ((each.source, each.to) for each in workload.image.files)
+    return _context(root, workload, declared, "image.files")
+
+
+def _synced(root: Path, workload: Workload) -> dict[str, Path]:
+    return _context(root, workload, ((each.source, each.to) for each in workload.sync), "sync")
+
+
+def _context(
+    root: Path, workload: Workload, declared: Iterable[tuple[str, str]], setting: str
+) -> dict[str, Path]:
+    """File by path in the context; `declared` has what is copied, below `root`, and where to."""
     files: dict[str, Path] = {}
-    if artifact is not None:
-        files[artifact.name] = artifact
-    for copied in workload.image.files:
-        source = root / copied.source
+    for name, to in declared:
+        source = root / name
         if source.is_file():
-            files[copied.to] = source
+            files[to] = source
         elif source.is_dir():
             for path in sorted(p for p in source.rglob("*") if p.is_file()):
-                files[f"{copied.to}/{path.relative_to(source)}"] = path
+                files[f"{to}/{path.relative_to(source)}"] = path
         else:
             raise ConfigError(
-                f"workload {workload.name} copies {copied.source}, which does not exist",
-                hint=f"correct workloads.{workload.name}.image.files in kindloop.yaml",
+                f"workload {workload.name} copies {name}, which does not exist",
+                hint=f"correct workloads.{workload.name}.{setting} in kindloop.yaml",
             )
     return files
+
+
+def _refuse_overlaps(
+    workload: Workload, files: Mapping[str, Path], links: Mapping[str, str]
+) -> None:
+    """A folder copied to `.` may hold what is swapped as well; settings alone do not show it."""
+    for name in files:
+        for link in links:
+            one, other = PurePosixPath(name), PurePosixPath(link)
+            if one.is_relative_to(other) or other.is_relative_to(one):
+                raise ConfigError(
+                    f"workload {workload.name}: {one} is copied into the image, {other} is swapped",
+                    why="a file is either fixed in the image or comes by a swap",
+                    hint=f"correct image.files or sync of workloads.{workload.name} in "
+                    "kindloop.yaml",
+                )
 
 
 def _mode(path: Path) -> str:

@@ -33,6 +33,9 @@ __all__ = [
 ]
 
 FIELD_MANAGER = "kindloop"
+ROLLING_LEFT = "spec.strategy.rollingUpdate: Forbidden"
+"""What the API server says when a Deployment becomes one of strategy Recreate: it had filled the
+field in itself, and a server-side apply can only take back what an apply has set."""
 INVENTORY = "kindloop-inventory"
 """ConfigMap in the environment's namespace that lists what was applied."""
 
@@ -177,14 +180,35 @@ def _base(folder: Path, generated: Path) -> Path:
 def _apply(config: Config, documents: Sequence[Mapping[str, Any]]) -> list[str]:
     if not documents:
         return []
-    result = cluster.kubectl(
+    result = _applied(config, documents)
+    if not result.ok and ROLLING_LEFT in result.stderr:
+        _recreate(config, documents)
+        result = _applied(config, documents)
+    if not result.ok:
+        raise _refused(result.stderr)
+    return result.stdout.splitlines()
+
+
+def _applied(config: Config, documents: Sequence[Mapping[str, Any]]) -> tools.Result:
+    return cluster.kubectl(
         config, "apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}",
         # The API server checks every field and names the object; kubectl's own check does not.
         "--validate=ignore", "--filename=-", stdin=_stream(documents), check=False,
     )  # fmt: skip
-    if not result.ok:
-        raise _refused(result.stderr)
-    return result.stdout.splitlines()
+
+
+def _recreate(config: Config, documents: Iterable[Mapping[str, Any]]) -> None:
+    """Take the defaults of a rolling update out of Deployments that are no longer to have one."""
+    for document in documents:
+        strategy = (document.get("spec") or {}).get("strategy")
+        if document["kind"] == "Deployment" and strategy == {"type": "Recreate"}:
+            patch = {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}
+            metadata = document["metadata"]
+            cluster.kubectl(
+                config, "patch", "deployment", metadata["name"], "--type=merge",
+                f"--namespace={metadata.get('namespace', config.name)}",
+                f"--patch={json.dumps(patch)}", check=False,
+            )  # fmt: skip
 
 
 def _stream(documents: Iterable[Mapping[str, Any]]) -> str:

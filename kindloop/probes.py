@@ -38,6 +38,7 @@ __all__ = [
     "parse_lsof",
     "registry_host",
     "registry_reachable",
+    "selinux_enforces",
     "umask",
 ]
 
@@ -110,6 +111,11 @@ def free_gb(path: Path) -> float:
 def is_noexec(path: Path) -> bool:
     """Whether programs below `path` cannot be run, because of how its disk is mounted."""
     return bool(os.statvfs(_existing(path)).f_flag & getattr(os, "ST_NOEXEC", 0))
+
+
+def selinux_enforces(folder: Path = Path("/sys/fs/selinux")) -> bool:
+    """Whether SELinux is there and enforces its policy (selinuxfs of the kernel)."""
+    return _read(folder / "enforce").strip() == "1"
 
 
 def umask() -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol, TextIO
 
 __all__ = [
@@ -24,22 +25,27 @@ __all__ = [
     "Step",
     "current",
     "data",
+    "key",
     "line",
     "output",
+    "save",
     "step",
     "use",
     "verbose",
     "warn",
 ]
 
-Kind = Literal["started", "line", "command", "warning", "ended", "output"]
+Kind = Literal["started", "line", "command", "warning", "ended", "output", "save", "key"]
 SCHEMA = 1
 """Version of the JSON lines; raised when a field changes its meaning."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. `t_s` is seconds since the epoch, `took_s` a duration in seconds."""
+    """One thing that happened. `t_s` is seconds since the epoch, `took_s` a duration in seconds.
+
+    `save`: what became of a save, in one line. `key`: what a key pressed in the watch did.
+    """
 
     kind: Kind
     step: str
@@ -47,6 +53,8 @@ class Event:
     ok: bool = True
     took_s: float | None = None
     t_s: float = 0.0
+    data: Mapping[str, Any] | None = None
+    """The facts behind the text, for programs: JSON values, paths and tuples."""
 
 
 class Renderer(Protocol):
@@ -104,12 +112,15 @@ class Plain:
                 return f"{indent}{event.text}"
             case "warning":
                 return f"{indent}warning: {event.text}"
-            case "output":
+            case "output" | "save" | "key":
                 return event.text
 
 
 class JsonLines:
-    """One JSON object per line on standard output; the schema version is in every line."""
+    """One JSON object per line on standard output; the schema version is in every line.
+
+    Fields as in `Event`, those that are empty left out.
+    """
 
     def __init__(self, stream: TextIO | None = None, *, verbosity: int = 0) -> None:
         self.stream = stream
@@ -118,13 +129,16 @@ class JsonLines:
     def show(self, event: Event) -> None:
         """Write the event as one line of JSON."""
         stream = sys.stdout if self.stream is None else self.stream
-        fields = {k: v for k, v in asdict(event).items() if v not in ("", None)}
-        stream.write(json.dumps({"schema": SCHEMA, **fields}) + "\n")
+        values = {field.name: getattr(event, field.name) for field in fields(event)}
+        known = {name: value for name, value in values.items() if value not in ("", None)}
+        stream.write(json.dumps({"schema": SCHEMA, **known}, default=_plain) + "\n")
         stream.flush()
 
 
 _renderer: Renderer = Silent()
 _steps: list[str] = []
+_lock = threading.RLock()
+"""The output of children is shown from threads of theirs: one event at a time."""
 
 
 def use(renderer: Renderer) -> Renderer:
@@ -198,6 +212,22 @@ def output(text: str) -> None:
     _emit("output", _where(), text)
 
 
+def save(
+    text: str,
+    *,
+    ok: bool = True,
+    took_s: float | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Show what became of a save, in one line: never indented."""
+    _emit("save", _where(), text, ok=ok, took_s=took_s, data=data)
+
+
+def key(text: str, *, data: Mapping[str, Any] | None = None) -> None:
+    """Show what a key pressed in the watch did: never indented."""
+    _emit("key", _where(), text, data=data)
+
+
 def data(value: Any) -> None:
     """Print a JSON document for `--json` tasks, keys in the order they were given."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
@@ -205,14 +235,26 @@ def data(value: Any) -> None:
 
 
 def _emit(
-    kind: Kind, step_name: str, text: str = "", *, ok: bool = True, took_s: float | None = None
+    kind: Kind,
+    step_name: str,
+    text: str = "",
+    *,
+    ok: bool = True,
+    took_s: float | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> None:
     took = None if took_s is None else round(took_s, 3)
-    _renderer.show(Event(kind, step_name, text, ok, took, round(time.time(), 3)))
+    with _lock:
+        _renderer.show(Event(kind, step_name, text, ok, took, round(time.time(), 3), data))
 
 
 def _where() -> str:
     return _steps[-1] if _steps else ""
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for: mappings that are no dict as objects, the rest as text."""
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def _ascii() -> bool:

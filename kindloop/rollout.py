@@ -21,7 +21,13 @@ from kindloop.pods import Trouble, complete, current_pods, last_probe_failure, s
 __all__ = ["documents", "logs_tail", "objects", "restart", "wait"]
 
 LOG_LINES = 20
+ASK_S = 0.2
+"""Seconds between two questions whether waiting is pointless; what is watched comes at once."""
 Object = Mapping[str, Any]
+
+
+def _never() -> KindloopError | None:
+    return None
 
 
 def objects(config: Config, kind: str, *selectors: str) -> list[Object]:
@@ -30,13 +36,18 @@ def objects(config: Config, kind: str, *selectors: str) -> list[Object]:
     return list(json.loads(found.stdout)["items"])
 
 
-def wait(config: Config, workload: Workload) -> float:
-    """Wait until the Deployment is complete; returns seconds. Raises RolloutFailed."""
+def wait(
+    config: Config, workload: Workload, *, gave_up: Callable[[], KindloopError | None] = _never
+) -> float:
+    """Wait until the Deployment is complete; returns seconds. Raises RolloutFailed.
+
+    `gave_up` is asked now and then: an error that it returns ends the waiting and is raised.
+    """
     started_s = time.monotonic()
     with report.step(f"rollout {workload.name}") as step:
         seen = _settled(config, workload)
         if seen is None:
-            seen = _watched(config, workload, started_s + workload.ready_s)
+            seen = _watched(config, workload, started_s + workload.ready_s, gave_up)
         step.note(summary(seen))
     return time.monotonic() - started_s
 
@@ -67,12 +78,17 @@ def _settled(config: Config, workload: Workload) -> list[Object] | None:
     return None
 
 
-def _watched(config: Config, workload: Workload, deadline_s: float) -> list[Object]:
+def _watched(
+    config: Config,
+    workload: Workload,
+    deadline_s: float,
+    gave_up: Callable[[], KindloopError | None],
+) -> list[Object]:
     changes: queue.Queue[tuple[str, Object]] = queue.Queue()
     with ExitStack() as stack:
         for kind in ("deployments", "pods"):
             stack.enter_context(_watch(config, kind, changes))
-        return _follow(config, workload, changes, deadline_s)
+        return _follow(config, workload, changes, deadline_s, gave_up)
 
 
 def _follow(
@@ -80,15 +96,21 @@ def _follow(
     workload: Workload,
     changes: queue.Queue[tuple[str, Object]],
     deadline_s: float,
+    gave_up: Callable[[], KindloopError | None],
 ) -> list[Object]:
     """Consume changes until the rollout is complete; returns its pods."""
     deployment: Object | None = None
     pods: dict[str, Object] = {}
     while True:
         try:
-            kind, change = changes.get(timeout=max(deadline_s - time.monotonic(), 0.01))
+            kind, change = changes.get(timeout=ASK_S)
         except queue.Empty:
-            raise _late(config, workload, deployment, pods) from None
+            error = gave_up()
+            if error is not None:
+                raise error from None
+            if time.monotonic() > deadline_s:
+                raise _late(config, workload, deployment, pods) from None
+            continue
         found = change["object"]
         name = found["metadata"]["name"]
         if kind == "deployments" and name == workload.name:

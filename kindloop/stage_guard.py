@@ -8,36 +8,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from kindloop import fingerprint, tools
+from kindloop import fingerprint, report, tools
 from kindloop.config import Stage
 from kindloop.errors import CannotTell, NotOurs, ToolFailed
 from kindloop.stage_plan import Observed
-from kindloop.stage_state import Site, digest_files
+from kindloop.stage_site import Site
+from kindloop.stage_state import tree_files
 
 __all__ = [
     "Before",
     "date_anew",
     "discard_unfinished",
     "look",
-    "output_files",
     "refuse_foreign_edits",
 ]
 
 Signature = tuple[int, int, int, int]
 """Times of change in nanoseconds, size, inode."""
+Before = Mapping[str, Signature]
+"""The output files before a run, by absolute path."""
 QUIET_GIT: Mapping[str, str] = {"GIT_OPTIONAL_LOCKS": "0"}
 """Keeps git from writing its index: the user may be committing at this moment."""
-
-
-@dataclass(frozen=True)
-class Before:
-    """The output files before a run, by absolute path."""
-
-    signatures: Mapping[str, Signature]
-    tracked: frozenset[str]
 
 
 def refuse_foreign_edits(site: Site, stage: Stage) -> None:
@@ -46,7 +39,9 @@ def refuse_foreign_edits(site: Site, stage: Stage) -> None:
     What its own last run wrote, under any profile, is no edit. Outside of a git work tree there
     is nothing to compare with. Raises CannotTell when git does not answer.
     """
-    edited = [name for name in _edited(site, stage) if not _is_own_work(site, stage, name)]
+    foreign = _foreign(site, stage)
+    # git takes ten milliseconds to answer: it is asked about what is not known already.
+    edited = [name for name in _edited(site, stage) if name in foreign] if foreign else []
     if edited:
         raise NotOurs(
             f"stage {stage.name} would overwrite uncommitted edits",
@@ -66,42 +61,32 @@ def date_anew(site: Site, stage: Stage, observed: Observed) -> None:
     last = observed.left or site.record(stage.name)
     if last is None:
         return
-    last_s = site.last_run_s(stage.name)
+    began_s = last.started_s or float("inf")
     for name, digest in observed.inputs.items():
         path = site.root / name
-        if last.inputs.get(name) != digest and path.stat().st_mtime <= last_s:
+        # An edit during the last run is newer than it for cargo too. It keeps its date: an
+        # editor takes a new one for another's edit.
+        if last.inputs.get(name) != digest and path.stat().st_mtime <= began_s:
             os.utime(path)
-
-
-def output_files(site: Site, stage: Stage) -> dict[str, str]:
-    """Digest of every output file outside of the target folder, by path relative to app.root."""
-    found: dict[str, str] = {}
-    for path in _in_tree(site, stage):
-        found |= digest_files(fingerprint.find(site.root, path) or (), site.digests)
-    return found
 
 
 def look(site: Site, stage: Stage) -> Before:
     """What the outputs are like, to tell afterwards what a run has touched."""
-    names = _git(site, stage, "ls-files", "-z")
-    tracked = frozenset(os.path.normpath(site.root / name) for name in names)
-    return Before(_signatures(site, stage), tracked)
-
-
-def discard_unfinished(site: Site, stage: Stage, before: Before) -> None:
-    """Remove the output files that changed since `before`; git still has those it tracks."""
-    for path, signature in _signatures(site, stage).items():
-        if before.signatures.get(path) != signature and path not in before.tracked:
-            Path(path).unlink(missing_ok=True)
-
-
-def _signatures(site: Site, stage: Stage) -> dict[str, Signature]:
     found: dict[str, Signature] = {}
     for output in stage.outputs:
         path = site.path(stage, output)
         for _, file, seen in fingerprint.find(path.parent, path.name) or ():
             found[file] = (seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino)
     return found
+
+
+def discard_unfinished(site: Site, stage: Stage, before: Before) -> None:
+    """Remove the output files that changed since `before`; git still has those it tracks."""
+    changed = [path for path, seen in look(site, stage).items() if before.get(path) != seen]
+    tracked = _tracked(site, stage) if changed else frozenset()
+    for path in changed:
+        if path not in tracked:
+            Path(path).unlink(missing_ok=True)
 
 
 def _in_tree(site: Site, stage: Stage) -> list[str]:
@@ -118,15 +103,26 @@ def _edited(site: Site, stage: Stage) -> list[str]:
     return [os.path.relpath(top / line[3:], site.root) for line in lines]
 
 
-def _is_own_work(site: Site, stage: Stage, name: str) -> bool:
-    path = os.path.normpath(site.root / name)
-    try:
-        digest = site.digests.of(path)
-    except FileNotFoundError:
-        return True  # nothing is there that could be lost
+def _foreign(site: Site, stage: Stage) -> set[str]:
+    """Output files that are not as a run of the stage left them, relative to app.root."""
     left = site.left(stage.name)
-    known = [record.files.get(name) for record in site.records(stage.name)]
-    return digest in known or (left is not None and left.files.get(name) == digest)
+    known = [record.files for record in site.records(stage.name)]
+    known += [left.files] if left else []
+    return {
+        name
+        for name, digest in tree_files(site, stage).items()
+        if not any(files.get(name) == digest for files in known)
+    }
+
+
+def _tracked(site: Site, stage: Stage) -> frozenset[str]:
+    """Output files that git has, absolute; all that could be when git does not answer."""
+    try:
+        names = list(_git(site, stage, "ls-files", "-z"))
+    except CannotTell as exc:
+        report.warn(f"{exc.message}: what stage {stage.name} has written there stays")
+        names = list(tree_files(site, stage))
+    return frozenset(os.path.normpath(site.root / name) for name in names)
 
 
 def _git(site: Site, stage: Stage, *words: str) -> Iterator[str]:

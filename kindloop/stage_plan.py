@@ -34,6 +34,8 @@ class Left:
     """Digest of each output file then, by path relative to app.root."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Digest of each input that it was given, by path relative to app.root."""
+    started_s: float = 0.0
+    """When it began, in seconds since the epoch; 0 when that is not known."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,17 @@ class Observed:
     missing: tuple[str, ...] = ()
     """Inputs that match nothing as long as a needed stage has not made them."""
     outputs: Mapping[str, str | None] = field(default_factory=dict)
-    """Digest by output as declared; None when it does not exist."""
+    """Digest by output as declared, None when it does not exist; empty when nobody looked."""
     left: Left | None = None
 
 
 @dataclass(frozen=True)
 class Record:
-    """A stage as it was when it last ended well; the inputs are those from before the run."""
+    """A stage as it was when it last ended well.
+
+    The inputs are those from before the run, so that an edit during the run is a change; only
+    what the command itself may write (Cargo.lock) is as it was afterwards.
+    """
 
     key: str
     command: str
@@ -72,6 +78,8 @@ class Record:
     files: Mapping[str, str]
     """Digest of each output file outside of the target folder, relative to app.root."""
     duration_s: float = 0.0
+    started_s: float = 0.0
+    """When the run began, in seconds since the epoch; 0 when that is not known."""
     schema: int = SCHEMA
 
     def as_json(self) -> dict[str, Any]:

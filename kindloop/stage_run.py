@@ -13,10 +13,10 @@ from typing import IO, Self
 
 from kindloop import cargo, process, report
 from kindloop.config import Stage
-from kindloop.errors import BuildFailed, ToolMissing
-from kindloop.stage_state import Site
+from kindloop.errors import BuildFailed, Interrupted, ToolMissing
+from kindloop.stage_site import Site
 
-__all__ = ["execute"]
+__all__ = ["Superseded", "execute"]
 
 EVIDENCE_LINES = 10
 """Errors shown of a failed cargo command; the log has all of them."""
@@ -24,11 +24,16 @@ TAIL_LINES = 20
 """Lines shown of a failed command that reports no errors that we can read."""
 
 
-def execute(site: Site, stage: Stage) -> None:
+class Superseded(Interrupted):
+    """A newer save has made the run pointless."""
+
+
+def execute(site: Site, stage: Stage, stop: process.Stop | None = None) -> None:
     """Run the command to its end and see that its outputs exist.
 
     Raises BuildFailed with the errors last and short, ToolMissing when there is no such
-    program. On Ctrl-C its whole process group has ended before KeyboardInterrupt goes on.
+    program, Superseded when `stop` was set and the stage may be cancelled. On Ctrl-C its whole
+    process group has ended before KeyboardInterrupt goes on.
     """
     argv, env = site.argv(stage), site.settings(stage)
     messages = cargo.Messages(site.config.root)
@@ -41,12 +46,18 @@ def execute(site: Site, stage: Stage) -> None:
                 env=env,
                 on_line=log.take,
                 timeout_s=stage.timeout_s,
+                stop=stop if stage.on_newer == "cancel" else None,
             )
         except ToolMissing as exc:
             raise ToolMissing(
                 f"stage {stage.name}: {exc.message}",
                 hint=f"install it, or correct stages.{stage.name}.run in {site.config.path}",
             ) from exc
+    if ended.stopped and stop:
+        raise Superseded(
+            f"stage {stage.name} was superseded: {stop.reason}",
+            hint=f"invoke build.{stage.name} (starts it again)",
+        )
     if not ended.ok:
         raise _failure(site, stage, ended, log)
     _check_outputs(site, stage, log)

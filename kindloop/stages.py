@@ -1,57 +1,44 @@
 """The build stages: which are stale and why, run in order, recorded only when they ended well.
 
-As soon as one has run, `build` looks again at each of the rest right before its turn: what it
-reads may be what a stage before has written.
+Each stage is looked at right before its turn, as soon as one has run: what it reads may be what
+a stage before has written. `build` ends at the first failure; `attempt`, for who goes on
+afterwards, runs all that does not need what failed, and ends early when a newer save is there.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal
 
-from kindloop import report, stage_guard, state
-from kindloop.config import Config, Stage, Workload
-from kindloop.errors import BuildFailed, ConfigError, Interrupted, KindloopError
-from kindloop.stage_plan import Decision, Left, Observed, Record, decide, key_of, order, plan
-from kindloop.stage_run import execute
-from kindloop.stage_state import Site, digest_output, inspect, inspect_stage, opened
+from kindloop import state
+from kindloop.config import Config
+from kindloop.errors import BuildFailed, ConfigError
+from kindloop.process import Stop
+from kindloop.stage_plan import Decision, Observed, Record, order, plan
+from kindloop.stage_site import Site, opened, renewed
+from kindloop.stage_state import inspect, inspect_stage, own_writes
+from kindloop.stage_turns import Attempt, Built, OnTurn, Turns
 
 __all__ = [
+    "Attempt",
     "Built",
     "Decision",
     "Observed",
     "Record",
-    "artifact",
+    "Site",
+    "attempt",
     "build",
     "clean",
     "explain",
     "inspect",
     "opened",
     "order",
+    "output",
+    "own_writes",
     "plan",
 ]
-
-
-@dataclass(frozen=True)
-class Built:
-    """A stage after its turn. `duration_s` is that of its last run, in seconds."""
-
-    name: str
-    ran: bool
-    reason: str
-    duration_s: float
-    outputs: Mapping[Path, str]
-    """sha256 by absolute path, in the order they are declared; the first is the artifact."""
-
-    @property
-    def artifact(self) -> Path | None:
-        """The first output, or None for a stage that declares none."""
-        return next(iter(self.outputs), None)
 
 
 def build(
@@ -69,29 +56,50 @@ def build(
     Locked when another process builds this checkout.
     """
     named = list(config.stages if names is None else names)
-    sequence = order(config.stages, named)
-    built: dict[str, Built] = {}
-    keys: dict[str, str] = {}
     with _locked(config), opened(config, engine_platform) as site:
         # Looked at in advance, so that a wrong input of the last stage is told before the first
         # runs; valid until one has run.
-        seen = inspect(site, sequence)
-        for name in sequence:
-            needs = {need: keys[need] for need in config.stages[name].needs}
-            if seen[name].missing or any(stage.ran for stage in built.values()):
-                seen[name] = inspect_stage(site, name, strict=True)
-            forced = force and name in named
-            built[name], keys[name] = _turn(site, name, seen[name], needs, forced)
-    return built
+        seen = {
+            name: inspect_stage(site, name, outputs=False) for name in order(config.stages, named)
+        }
+        turns = Turns(site, named if force else (), fail_fast=True, seen=seen)
+        return turns.all(named).built
+
+
+def attempt(
+    config: Config,
+    names: Iterable[str] | None = None,
+    *,
+    engine_platform: str,
+    force: bool = False,
+    stop: Stop | None = None,
+    site: Site | None = None,
+    on_turn: OnTurn | None = None,
+) -> Attempt:
+    """Run what is stale, as `build` does, and tell what became of each stage.
+
+    What needs a failed stage is skipped, the rest runs. When `stop` is set, the running stage
+    is cancelled, or ends first where its `on_newer` says so, and no further one begins. `site`
+    is one that the caller keeps open, so that what is known of files stays in memory. `on_turn`
+    is called with the stage's name and what was observed right before it really runs. Raises
+    Interrupted on Ctrl-C, Locked, and ConfigError for names that are no stages.
+    """
+    named = list(config.stages if names is None else names)
+    with _locked(config), _at(config, engine_platform, site) as here:
+        return Turns(here, named if force else (), stop, on_turn).all(named)
 
 
 def explain(
-    config: Config, names: Iterable[str] | None = None, *, engine_platform: str
+    config: Config,
+    names: Iterable[str] | None = None,
+    *,
+    engine_platform: str,
+    site: Site | None = None,
 ) -> list[Decision]:
     """What `build` would run and why, without running it. Raises like `build`."""
-    with opened(config, engine_platform) as site:
-        observed = inspect(site, names)
-        records = {name: site.record(name) for name in observed}
+    with _at(config, engine_platform, site) as here:
+        observed = inspect(here, names)
+        records = {name: here.record(name) for name in observed}
     known = {name: record for name, record in records.items() if record}
     return plan(config.stages, known, observed)
 
@@ -108,18 +116,17 @@ def clean(config: Config, names: Iterable[str] | None = None, *, engine_platform
                     _remove(path)
 
 
-def artifact(config: Config, workload: Workload, *, engine_platform: str) -> Path:
-    """The binary of a workload: the first output of the stage that its image names.
+def output(config: Config, name: str, *, engine_platform: str) -> Path:
+    """The first output of a stage, as it was built: the binary of a workload, the supervisor.
 
-    Raises ConfigError when the image names no such stage, BuildFailed when it is not built.
+    Raises ConfigError when there is no such stage with outputs, BuildFailed when it is not built.
     """
-    name = workload.image.artifact
     stage = config.stages.get(name)
     if stage is None or not stage.outputs:
         raise ConfigError(
-            f"workload {workload.name} has no artifact",
-            why=f"image.artifact is {name or 'empty'}, which is not a stage with outputs",
-            hint=f"set workloads.{workload.name}.image.artifact in {config.path}",
+            f"there is no stage {name} with outputs",
+            why="the first output of a stage is the binary that an image or a swap names",
+            hint=f"correct it in {config.path}",
         )
     with opened(config, engine_platform) as site:
         path = site.path(stage, stage.outputs[0])
@@ -132,77 +139,11 @@ def _locked(config: Config) -> AbstractContextManager[None]:
     return state.lock(config.local / "build" / "lock", f"the build of {config.root}")
 
 
-def _turn(
-    site: Site, name: str, observed: Observed, needs: Mapping[str, str], force: bool
-) -> tuple[Built, str]:
-    """Run the stage if it is stale; how it is afterwards, and its key."""
-    stage = site.config.stages[name]
-    with report.step(name) as step:
-        record = site.record(name)
-        decision = decide(name, record, observed, needs)
-        if force and not decision.stale:
-            decision = replace(decision, stale=True, reason="forced")
-        step.note(decision.reason)
-        if decision.stale or record is None:
-            record = _run(site, stage, observed, needs)
-        outputs = {site.path(stage, o): record.outputs[o] for o in stage.outputs}
-        built = Built(name, decision.stale, decision.reason, record.duration_s, outputs)
-    return built, key_of(observed, needs)
-
-
-def _run(site: Site, stage: Stage, observed: Observed, needs: Mapping[str, str]) -> Record:
-    stage_guard.refuse_foreign_edits(site, stage)
-    before = stage_guard.look(site, stage)
-    stage_guard.date_anew(site, stage, observed)
-    files = observed.left.files if observed.left else {}
-    site.mark(stage.name, Left("interrupted", files, observed.inputs))
-    try:
-        started_s = time.monotonic()
-        execute(site, stage)
-        outputs = _collect(site, stage)
-    except BaseException as exc:
-        _leave(site, stage, observed, before, exc)
-        if isinstance(exc, KeyboardInterrupt):
-            raise Interrupted(
-                f"stage {stage.name} was interrupted", hint="invoke build (starts it again)"
-            ) from None
-        raise
-    record = Record(
-        key_of(observed, needs),
-        observed.command,
-        observed.settings,
-        observed.env_inputs,
-        observed.tools,
-        observed.inputs,
-        needs,
-        outputs,
-        stage_guard.output_files(site, stage),
-        round(time.monotonic() - started_s, 3),
-    )
-    site.keep(stage.name, record)
-    return record
-
-
-def _leave(
-    site: Site, stage: Stage, observed: Observed, before: stage_guard.Before, exc: BaseException
-) -> None:
-    """Leave no half-written output, and remember which tracked files are the stage's own work."""
-    stage_guard.discard_unfinished(site, stage, before)
-    files = stage_guard.output_files(site, stage)
-    how: Literal["failed", "interrupted"] = (
-        "failed" if isinstance(exc, KindloopError) else "interrupted"
-    )
-    site.mark(stage.name, Left(how, files, observed.inputs))
-
-
-def _collect(site: Site, stage: Stage) -> dict[str, str]:
-    digests = {output: digest_output(site, stage, output) for output in stage.outputs}
-    gone = [output for output, digest in digests.items() if digest is None]
-    if gone:
-        raise BuildFailed(
-            f"stage {stage.name}: {', '.join(gone)} went away", hint=f"invoke build.{stage.name}"
-        )
-    return {output: digest for output, digest in digests.items() if digest is not None}
+def _at(config: Config, engine_platform: str, site: Site | None) -> AbstractContextManager[Site]:
+    """The site that the caller keeps, as it is now, or one of its own."""
+    if site is None:
+        return opened(config, engine_platform)
+    return nullcontext(renewed(site, config, engine_platform))
 
 
 def _remove(path: Path) -> None:

@@ -47,8 +47,14 @@ def private_dir(path: Path) -> Path:
     return path
 
 
-def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
-    """Replace `path` whole or not at all, whatever happens meanwhile."""
+def write_atomic(
+    path: Path, content: str | bytes, mode: int = 0o644, *, durable: bool = True
+) -> None:
+    """Replace `path` whole or not at all, whatever happens meanwhile.
+
+    Not `durable`: a power failure may take it. For what is made again; a disk that is busy
+    after a build answers late.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -56,7 +62,8 @@ def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
@@ -64,9 +71,10 @@ def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
         raise
 
 
-def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=2, sort_keys=True) + "\n", mode)
+def write_json(path: Path, value: Any, mode: int = 0o644, *, durable: bool = True) -> None:
+    """Write `value` as indented JSON, atomically; `durable` as in `write_atomic`."""
+    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    write_atomic(path, text, mode, durable=durable)
 
 
 def read_json(path: Path) -> Any | None:

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from kindloop import cluster, host, rollout, stages, verify
+from kindloop import cluster, freshness, host, rollout, stages, verify
 from kindloop.config import Config, Workload
 from kindloop.errors import KindloopError
 from kindloop.pods import complete, summary
+from kindloop.swap import Desk
 
 __all__ = ["Line", "Status", "exit_code", "gather", "table"]
 
@@ -54,11 +55,17 @@ class Status:
 
 
 def exit_code(lines: Iterable[Line]) -> int:
-    """0 when all is well, 1 unhealthy, 3 cannot tell. A stale stage is not unhealthy. Pure."""
-    states = {line.state for line in lines}
+    """0 when all is well, 1 unhealthy, 3 cannot tell, 4 stale. Pure.
+
+    A stale stage is work that waits, and no fault; a swap that is stale serves old code.
+    """
+    seen = list(lines)
+    states = {line.state for line in seen}
     if "bad" in states:
         return 1
-    return 3 if "unknown" in states else 0
+    if "unknown" in states:
+        return 3
+    return 4 if any(line.kind == "swap" and line.state == "stale" for line in seen) else 0
 
 
 def gather(config: Config) -> Status:
@@ -69,8 +76,10 @@ def gather(config: Config) -> Status:
     lines += _stage_lines(config, engine.platform)
     memory: dict[str, int] = {}
     if facts["healthy"]:
-        for workload in config.workloads.values():
-            lines += _workload_lines(config, workload)
+        with Desk(config) as desk:
+            for workload in config.workloads.values():
+                lines += _workload_lines(config, workload)
+                lines += _swap_lines(config, workload, engine.platform, desk)
         memory = _memory(config)
     else:
         lines += [
@@ -162,6 +171,19 @@ def _workload_lines(config: Config, workload: Workload) -> list[Line]:
             Line(workload.label, "image", workload.name, "ok", image),
             answer.result(),
         ]
+
+
+def _swap_lines(config: Config, workload: Workload, platform: str, desk: Desk) -> list[Line]:
+    """Which binary every pod really runs; nothing for a workload without a supervisor."""
+    if workload.swap is None:
+        return []
+    states: Mapping[str, State] = {"fresh": "ok", "stale": "stale", "unhealthy": "bad"}
+    try:
+        found = freshness.running(config, workload, platform, desk)
+    except KindloopError as exc:
+        return [Line(workload.label, "swap", workload.name, "unknown", exc.message)]
+    state = states.get(found.state, "unknown")
+    return [Line(workload.label, "swap", workload.name, state, f"{found.state}, {found.detail}")]
 
 
 def _url_line(workload: Workload) -> Line:

@@ -16,9 +16,9 @@ from invoke.collection import Collection
 from kindloop import loading
 from kindloop.config import Config
 from kindloop.errors import KindloopError
-from kindloop.tasks import dev, steps
+from kindloop.tasks import dev, steps, swap, watch
 
-__all__ = ["collection", "dev", "steps"]
+__all__ = ["collection", "dev", "steps", "swap", "watch"]
 
 
 def collection() -> Collection:
@@ -27,13 +27,14 @@ def collection() -> Collection:
     Never raises for a faulty kindloop.yaml: `invoke --list` works, and each task then shows
     what is wrong.
     """
-    root = Collection(*dev.TASKS)
+    root = Collection(*dev.TASKS, *watch.TASKS)
     for name, tasks in (
         ("bake", steps.BAKE),
         ("build", steps.build_tasks(_config())),
         ("cluster", steps.CLUSTER),
         ("image", steps.IMAGE),
         ("k8s", steps.K8S),
+        ("swap", swap.TASKS),
         ("test", steps.TEST),
     ):
         root.add_collection(_namespace(name, tasks))

@@ -64,16 +64,21 @@ def task(
     return decorate
 
 
-def load(*, verbose: bool = False, json: bool = False) -> Config:
+def load(*, verbose: bool = False, json: bool = False, events: bool = False) -> Config:
     """Choose how to show things, then read kindloop.yaml."""
-    show(verbose=verbose, json=json)
+    show(verbose=verbose, json=json, events=events)
     return loading.load()
 
 
-def show(*, verbose: bool = False, json: bool = False) -> None:
-    """Choose the renderer; with `json`, standard output is the document's alone."""
+def show(*, verbose: bool = False, json: bool = False, events: bool = False) -> None:
+    """Choose the renderer.
+
+    With `json`, standard output is the document's alone; with `events`, it is events as JSON,
+    one a line.
+    """
     verbosity = int(verbose or os.environ.get("KINDLOOP_VERBOSE", "") not in ("", "0"))
-    report.use(report.Plain(sys.stderr if json else None, verbosity=verbosity))
+    renderer = report.JsonLines(verbosity=verbosity) if events else None
+    report.use(renderer or report.Plain(sys.stderr if json else None, verbosity=verbosity))
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

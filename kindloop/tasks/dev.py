@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from kindloop import cluster, flows, host, report, status
-from kindloop.config import DEFAULT_PORTS
+from kindloop import cluster, flows, freshness, host, loading, loop, report, status
+from kindloop.config import DEFAULT_PORTS, Config
 from kindloop.errors import ConfigError
 from kindloop.tasks._task import load, show, task
 
@@ -20,43 +22,80 @@ def dev_setup(c: Context, yes: bool = False, verbose: bool = False) -> None:
 
 
 @task("dev-up")
-def dev_up(
-    c: Context, dry_run: bool = False, recreate: bool = False, verbose: bool = False
+def dev_up(  # noqa: PLR0917 - Invoke gives all of them by name
+    c: Context,
+    dry_run: bool = False,
+    recreate: bool = False,
+    watch: bool = False,
+    json: bool = False,
+    verbose: bool = False,
 ) -> None:
     """Bring everything up: cluster, stages, image, service.
 
     Does only what is missing, so a second run changes nothing. --dry-run shows the plan;
-    --recreate deletes the cluster with its data first. Exit codes: 5 build, 6 rollout,
-    7 tool missing, 8 locked, 9 not ours or settings differ.
+    --recreate deletes the cluster with its data first; --watch goes on as dev-watch does;
+    --json prints events, one a line. Exit codes: 5 build, 6 rollout, 7 tool missing, 8 locked,
+    9 not ours or settings differ.
     """
-    config = load(verbose=verbose)
+    config = load(verbose=verbose, events=json)
     if dry_run:
         report.output("\n".join(flows.plan_up(config)))
-    else:
-        flows.up(config, recreate=recreate)
+        return
+    watching = watch or config.watch.on_up
+    flows.up(config, recreate=recreate, watching=watching)
+    if watching:
+        loop.watch(config, load=loading.load)
 
 
 @task("dev-rebuild")
-def dev_rebuild(c: Context, clean: bool = False, verbose: bool = False) -> None:
-    """Build what changed and roll it out.
+def dev_rebuild(
+    c: Context, clean: bool = False, image: bool = False, verbose: bool = False
+) -> None:
+    """Build what changed and swap it in.
 
-    --clean discards the stages' outputs first.
+    Where a swap cannot serve (Dockerfile, base or manifests changed) it says so and rolls out.
+    --clean discards the stages' outputs first; --image puts the binary into the image. Exit
+    code 4: the new binary was rolled back.
     """
-    flows.rebuild(load(verbose=verbose), clean=clean)
+    flows.rebuild(load(verbose=verbose), clean=clean, image=image)
 
 
 @task("dev-status")
-def dev_status(c: Context, json: bool = False, verbose: bool = False) -> None:
+def dev_status(
+    c: Context,
+    json: bool = False,
+    wait_fresh: bool = False,
+    timeout: float = 30.0,
+    verbose: bool = False,
+) -> None:
     """Show what runs, what is stale, what answers.
 
-    Exit codes: 0 healthy, 1 unhealthy, 3 cannot tell. --json prints a document with `schema`.
+    Exit codes: 0 healthy, 1 unhealthy, 3 cannot tell, 4 stale. --json prints a document with
+    `schema`. --wait-fresh waits up to --timeout seconds until what answers is built from the
+    files as they are.
     """
-    found = status.gather(load(verbose=verbose, json=json))
+    config = load(verbose=verbose, json=json)
+    if wait_fresh:
+        _wait_fresh(config, timeout, json=json)
+        return
+    found = status.gather(config)
     if json:
         report.data(found.as_json())
     else:
         report.output(status.table(found))
     code = status.exit_code(found.lines)
+    if code:
+        raise Exit(code=code)
+
+
+def _wait_fresh(config: Config, timeout_s: float, *, json: bool) -> None:
+    found = freshness.wait(config, timeout_s)
+    code = freshness.exit_code(found)
+    if json:
+        rows = [asdict(one) for one in found]
+        report.data({"schema": 1, "exit_code": code, "fresh": code == 0, "workloads": rows})
+    else:
+        report.output("\n".join(str(one) for one in found))
     if code:
         raise Exit(code=code)
 

@@ -12,7 +12,7 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from kindloop import bake, cluster, flows, host, images, report, stages
+from kindloop import bake, cluster, deploying, flows, host, images, report, stages
 from kindloop.config import Config
 from kindloop.errors import ConfigError
 from kindloop.tasks._task import DevTask, load, show, task
@@ -122,7 +122,7 @@ def _images(*, verbose: bool, node: bool = True) -> Iterator[tuple[Config, image
     with flows.changing(config):
         if node:
             cluster.require(config)
-        for plan in flows.workload_images(config, platform).values():
+        for plan in deploying.workload_images(config, platform).values():
             yield config, plan
 
 
@@ -139,7 +139,7 @@ def k8s_apply(c: Context, verbose: bool = False) -> None:
     platform = host.require_engine().platform
     with flows.changing(config):
         cluster.require(config)
-        flows.deploy(config, platform)
+        deploying.deploy(config, platform)
 
 
 @task("kubectl")

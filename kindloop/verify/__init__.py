@@ -16,8 +16,9 @@ from kindloop.verify import curl, openapi
 from kindloop.verify.check import Outcome, judge
 from kindloop.verify.document import Document
 from kindloop.verify.plan import Probe, plan, select
+from kindloop.verify.probe import answers, wait_quick
 
-__all__ = ["Report", "Row", "smoke", "wait_answers"]
+__all__ = ["Report", "Row", "answers", "smoke", "wait_answers", "wait_quick"]
 
 _STATUS_HINT = "invoke dev-status"
 

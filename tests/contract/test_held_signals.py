@@ -1,4 +1,5 @@
-"""Ctrl-C at the worst moment: while a child is forked, where CPython drops what a handler raises."""
+"""Ctrl-C at the worst moments: while a child is forked, where CPython drops what a handler raises,
+and right behind, when nobody has the child yet."""
 
 from __future__ import annotations
 
@@ -9,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
+CHILD = '["sh", "-c", "echo $$ > pid; sleep 60"]'
+# The kernel sends TERM to a child that we lose: only one that ignores it shows that we did.
+STUBBORN = """["sh", "-c", "trap '' TERM; echo $$ > pid; sleep 60"]"""
+AT_FORK = "os.register_at_fork(after_in_parent=press)"
 CALLS = {
-    "tools": 'tools.run("sh", "-c", "echo $$ > pid; sleep 60")',
-    "process": 'process.run(["sh", "-c", "echo $$ > pid; sleep 60"])',
+    "tools": f"{AT_FORK}; tools.run(*{CHILD})",
+    "process": f"press_behind_the_spawn(); process.run({STUBBORN})",
+    "process without setpriv": f"{AT_FORK}; process._tether = tuple; process.run({CHILD})",
 }
 SCRIPT = """
-import os, pathlib, signal, sys, time
+import os, pathlib, signal, subprocess, sys, time
 from kindloop import process, tools
 
 def press():
@@ -22,12 +28,21 @@ def press():
         time.sleep(0.01)
     signal.raise_signal(signal.{name})
 
+def press_behind_the_spawn():
+    process._tether()  # asks a child of its own, once
+    spawn = subprocess.Popen._execute_child
+
+    def spawn_and_press(*args):
+        spawn(*args)
+        press()
+
+    subprocess.Popen._execute_child = spawn_and_press
+
 def ended(number, frame):
     raise SystemExit("ended by it")
 
 if "{name}" == "SIGTERM":
     signal.signal(signal.SIGTERM, ended)
-os.register_at_fork(after_in_parent=press)
 try:
     {call}
 except KeyboardInterrupt:

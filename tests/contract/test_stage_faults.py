@@ -9,14 +9,17 @@ import shutil
 import signal
 import sys
 import textwrap
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kindloop import process, report, stages, state, tools
-from kindloop.config import App, Config, Image, Profile, Stage, Workload
+from kindloop.config import App, Config, Profile, Stage
 from kindloop.errors import (
     BuildFailed,
     ConfigError,
@@ -258,20 +261,14 @@ def test_each_stage_is_a_step_with_its_reason(project: Project) -> None:
     assert ended == [("make", "never built", True), ("make", "up to date", True)]
 
 
-def test_the_artifact_of_a_workload(project: Project) -> None:
+def test_the_output_of_a_stage_is_there_when_it_was_built(project: Project) -> None:
     writer(project)
-    workload = Workload("web", Image(Path("Dockerfile"), "make"), Path("k8s"))
     with pytest.raises(BuildFailed, match="stage make has not been built"):
-        stages.artifact(project.config, workload, engine_platform=ENGINE)
+        stages.output(project.config, "make", engine_platform=ENGINE)
     built = project.build()["make"]
-    found = stages.artifact(project.config, workload, engine_platform=ENGINE)
-    assert found == built.artifact
-    with pytest.raises(ConfigError, match="workload api has no artifact"):
-        stages.artifact(
-            project.config,
-            Workload("api", Image(Path("Dockerfile")), Path("k8s")),
-            engine_platform=ENGINE,
-        )
+    assert stages.output(project.config, "make", engine_platform=ENGINE) == built.artifact
+    with pytest.raises(ConfigError, match="there is no stage other with outputs"):
+        stages.output(project.config, "other", engine_platform=ENGINE)
 
 
 def test_clean_forgets_and_removes_what_is_below_the_target_folder(project: Project) -> None:
@@ -285,6 +282,189 @@ def test_clean_forgets_and_removes_what_is_below_the_target_folder(project: Proj
     assert set(project.why().values()) == {"never built"}
     with pytest.raises(ConfigError, match="no stage nothing"):
         stages.clean(project.config, ["nothing"], engine_platform=ENGINE)
+
+
+# --- attempts: one stage fails, a newer save comes ------------------------------------------
+
+
+def attempt(project: Project, *names: str, **settings: Any) -> stages.Attempt:
+    return stages.attempt(project.config, names or None, engine_platform=ENGINE, **settings)
+
+
+@contextlib.contextmanager
+def stopped_by(path: Path) -> Iterator[process.Stop]:
+    """A stop that another thread sets as soon as the file is there."""
+    stop = process.Stop()
+
+    def watch() -> None:
+        while not path.exists():
+            time.sleep(0.01)
+        stop.set("src/a.rs")
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield stop
+    thread.join()
+
+
+def test_nothing_behind_a_broken_stage_runs_and_other_branches_do(project: Project) -> None:
+    project.shell("gen", "exit 3")
+    project.shell("app", "touch app-ran", needs=("gen",))
+    project.shell("pack", "touch pack-ran", needs=("app", "docs"))
+    project.shell("docs", "touch docs-ran")
+    done = attempt(project)
+    assert list(done.built) == ["docs"]
+    assert {name: error.message for name, error in done.failed.items()} == {
+        "gen": "stage gen failed: exit code 3"
+    }
+    assert done.skipped == {"app": "gen", "pack": "gen"}
+    assert not done.superseded
+    assert sorted(path.name for path in project.app.glob("*-ran")) == ["docs-ran"]
+
+
+def test_an_input_that_went_fails_its_stage_alone(project: Project) -> None:
+    project.shell("gen", "true", inputs=("spec.txt",))
+    project.shell("docs", "true")
+    done = attempt(project)
+    assert list(done.built) == ["docs"]
+    assert done.failed["gen"].exit_code == 2
+    project.write("spec.txt", "here again")
+    assert list(attempt(project).built) == ["gen", "docs"]
+
+
+def test_an_attempt_of_what_is_no_stage_is_an_error(project: Project) -> None:
+    with pytest.raises(ConfigError, match="no stage nothing"):
+        attempt(project, "nothing")
+
+
+def test_a_newer_save_cancels_the_running_stage(project: Project, shown: Any) -> None:
+    project.write("input.txt", "one")
+    project.shell("make", HALF, outputs=("{target}/out", "gen"), inputs=("input.txt",))
+    project.shell("docs", "touch docs-ran")
+    with stopped_by(project.app / "pids") as stop:
+        done = attempt(project, stop=stop)
+    assert done == stages.Attempt(superseded=True)
+    assert_gone(pids_in(project.app / "pids", 2))
+    assert not project.target("out", "make").exists()
+    assert not (project.app / "gen/a.rs").exists()
+    assert not (project.app / "docs-ran").exists()
+    assert project.why()["make"] == "interrupted last time"
+    assert [(e.step, e.text, e.ok) for e in shown.events if e.kind == "ended"] == [
+        ("make", "superseded", False)
+    ]
+
+
+def test_a_stage_that_has_to_finish_does_and_then_the_newer_save_has_its_turn(
+    project: Project,
+) -> None:
+    script = "touch started; while [ ! -e go ]; do sleep 0.01; done; mkdir -p gen; echo x > gen/x"
+    project.shell("gen", script, outputs=("gen",), on_newer="finish")
+    project.shell("app", "touch app-ran", needs=("gen",))
+    with stopped_by(project.app / "started") as stop:
+        stop_set = stop.set
+
+        def set_and_let_go(reason: str) -> None:
+            stop_set(reason)
+            project.write("go")
+
+        stop.set = set_and_let_go  # type: ignore[method-assign]
+        done = attempt(project, stop=stop)
+    assert (list(done.built), done.superseded) == (["gen"], True)
+    assert (project.app / "gen/x").exists()
+    assert not (project.app / "app-ran").exists()
+    assert project.why() == {"gen": "up to date", "app": "never built"}
+
+
+def test_a_stop_that_is_set_already_lets_nothing_begin(project: Project) -> None:
+    project.shell("make", "touch ran")
+    stop = process.Stop()
+    stop.set("src/a.rs")
+    assert attempt(project, stop=stop) == stages.Attempt(superseded=True)
+    assert not (project.app / "ran").exists()
+
+
+def test_who_asks_is_told_of_each_stage_right_before_it_runs(project: Project) -> None:
+    writer(project)
+    project.shell("next", "true", needs=("make",))
+    told: list[tuple[str, tuple[str, ...], bool]] = []
+
+    def on_turn(name: str, observed: stages.Observed) -> None:
+        told.append((name, tuple(observed.inputs), project.target("out", "make").exists()))
+
+    attempt(project, on_turn=on_turn)
+    attempt(project, on_turn=on_turn)
+    assert told == [("make", ("input.txt",), False), ("next", (), True)]
+
+
+def test_an_edit_between_the_look_and_the_command_is_built_next_time(project: Project) -> None:
+    writer(project)
+    attempt(project, on_turn=lambda _name, _seen: project.write("input.txt", "edited"))
+    assert project.target("out", "make").read_text() == "edited"
+    assert project.why() == {"make": "input.txt changed"}, "nobody can know what was read"
+
+
+def test_an_edit_during_the_run_is_built_next_time(project: Project) -> None:
+    project.write("src/a.txt", "one")
+    project.shell("make", "cp src/a.txt out.txt; echo edited > src/a.txt", inputs=("src",),
+                  outputs=("out.txt",))  # fmt: skip
+    project.build()
+    assert project.why() == {"make": "src/a.txt changed"}
+
+
+def test_an_edit_that_cancelled_a_run_keeps_its_date(project: Project) -> None:
+    """An editor would ask its user about a file that another has changed."""
+    project.write("src/a.txt", "one")
+    project.shell("make", "true", inputs=("src",))
+    project.build()
+    project.shell("make", "echo edited > src/a.txt; touch started; sleep 300", inputs=("src",))
+    with stopped_by(project.app / "started") as stop:
+        assert attempt(project, force=True, stop=stop).superseded
+    before = (project.app / "src/a.txt").stat().st_mtime_ns
+    project.shell("make", "true", inputs=("src",))
+    assert attempt(project).built["make"].ran
+    assert (project.app / "src/a.txt").stat().st_mtime_ns == before
+
+
+def test_a_site_that_is_kept_sees_what_changes(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "bin" / "mytool"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho mytool 1.0.0\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    writer(project, tools=("mytool",))
+
+    with stages.opened(project.config, ENGINE) as site:
+
+        def reasons() -> dict[str, str]:
+            done = attempt(project, site=site)
+            return {name: built.reason for name, built in done.built.items()}
+
+        assert reasons() == {"make": "never built"}
+        assert reasons() == {"make": "up to date"}
+        project.write("input.txt", "two")
+        assert reasons() == {"make": "input.txt changed"}
+        fake.write_text("#!/bin/sh\necho mytool 1.10.0\n")
+        assert reasons() == {"make": "mytool 1.0.0 → 1.10.0"}
+        project.shell("docs", "true")
+        assert reasons() == {"make": "up to date", "docs": "never built"}
+        explained = stages.explain(project.config, engine_platform=ENGINE, site=site)
+        assert {d.reason for d in explained} == {"up to date"}
+        project.write("input.txt", "three")
+        assert reasons()["make"] == "input.txt changed"
+
+
+def test_what_a_stage_writes_itself_is_known(project: Project) -> None:
+    crate(project, "fn main() {}\n")
+    project.shell("gen", "true", outputs=("gen", "{root}/doc.md"))
+    with stages.opened(project.config, ENGINE) as site:
+        assert stages.own_writes(site, project.stages["gen"]) == (
+            project.app / "gen", project.app / "doc.md",
+        )  # fmt: skip
+        assert stages.own_writes(site, project.stages["tiny"]) == (
+            site.path(project.stages["tiny"], "{target}/tiny"), project.app / "Cargo.lock",
+        )  # fmt: skip
 
 
 # --- a stage's command ----------------------------------------------------------------------
@@ -510,11 +690,12 @@ def test_without_git_there_is_nothing_to_compare_with(project: Project) -> None:
 
 def test_a_git_that_does_not_answer_is_told(project: Project) -> None:
     generator(project)
+    project.write("gen/a.rs", "of somebody")
     (project.root / ".git").write_text("gitdir: nowhere\n")
     with pytest.raises(KindloopError, match="git does not say") as caught:
         project.build()
     assert caught.value.exit_code == 3
-    assert not (project.app / "gen").exists()
+    assert (project.app / "gen/a.rs").read_text() == "of somebody"
 
 
 # --- cargo ----------------------------------------------------------------------------------
@@ -661,6 +842,31 @@ def test_flags_of_the_user_are_kept_and_the_binary_stays_static(
     assert "=>" not in linked.stdout + linked.stderr
     monkeypatch.delenv("RUSTFLAGS")
     assert "RUSTFLAGS" in project.why()["tiny"]
+
+
+@pytest.mark.parametrize("declared", ["Cargo.lock", "Cargo.*", "."])
+def test_the_cargo_lock_that_cargo_writes_is_no_edit(project: Project, declared: str) -> None:
+    crate(project, "fn main() {}\n")
+    stage = project.stages["tiny"]
+    project.stages["tiny"] = replace(stage, inputs=("src", "Cargo.toml", declared))
+    project.build()
+    lock = project.app / "Cargo.lock"
+    assert lock.exists()
+    assert project.why() == {"tiny": "up to date"}
+    project.write("Cargo.toml", (project.app / "Cargo.toml").read_text().replace("0.1.0", "0.2.0"))
+    project.build()
+    assert "0.2.0" in lock.read_text()
+    assert project.why() == {"tiny": "up to date"}
+    lock.write_text(lock.read_text() + "# mine\n")
+    assert project.why() == {"tiny": "Cargo.lock changed"}
+
+
+def test_a_cargo_lock_that_another_command_writes_is_an_edit(project: Project) -> None:
+    project.write("Cargo.toml")
+    project.write("Cargo.lock", "one")
+    project.shell("gen", "echo two > Cargo.lock", inputs=("Cargo.lock",))
+    project.build()
+    assert project.why() == {"gen": "Cargo.lock changed"}
 
 
 # --- Ctrl-C ---------------------------------------------------------------------------------

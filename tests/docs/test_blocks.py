@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -82,7 +83,12 @@ def test_readme_and_manual_describe_the_same_service(all_blocks: list[Block]) ->
     assert objects["Deployment"]["metadata"]["name"] == container["image"] == "greeter"
     assert objects["Namespace"]["metadata"]["name"] == yaml.safe_load(ours.text)["name"]
     assert objects["Service"]["spec"]["ports"][0]["nodePort"] == 30080
-    assert f"COPY {workload['image']['artifact']} " in dockerfile
+    start = ["/app/supervisor", "--binary", f"/app/{workload['swap']['artifact']}", "--"]
+    assert f"ENTRYPOINT {json.dumps(start)}" in dockerfile
+    assert (
+        container["ports"][0]["containerPort"]
+        == objects["Service"]["spec"]["ports"][0]["targetPort"]
+    )
 
 
 def _is_ours(block: Block) -> bool:

@@ -25,6 +25,9 @@ from kindloop.config import (
     CopiedFiles,
     Image,
     Stage,
+    Swap,
+    SyncedFiles,
+    Watch,
     Workload,
 )
 from kindloop.errors import EXIT_CODES
@@ -36,22 +39,32 @@ WORDS = {
     "app.root": "folder of the file",
     "cluster.config": "the one that kindloop ships",
     "cluster.ports": "see [ports](#ports)",
+    "workloads.<name>.swap.args": "those of the container",
 }
 """Defaults that are no plain value."""
+SUPERVISORS = {"KINDLOOP_PORT", "KINDLOOP_HEALTH", "KINDLOOP_DIR", "KINDLOOP_LISTEN"}
+"""Variables that kindloop sets in a container for the supervisor; its README has them."""
+INTERNAL = {"KINDLOOP_RECORDER"}
+"""What a watch tells its children, so that a later one knows them."""
 
 
 def settings() -> Iterator[tuple[str, str]]:
     """Every setting with its default as the manual writes it."""
     yield "version", "required"
-    yield from _of(Config, "", {"path", "app", "cluster", "stages", "workloads"})
+    yield from _of(Config, "", {"path", "app", "cluster", "stages", "workloads", "watch"})
     yield from _of(App, "app.", set())
     yield from _of(Cluster, "cluster.", set())
     yield "stages.<name>", "none"
     yield from _of(Stage, "stages.<name>.", {"name"})
     yield "workloads.<name>", "none"
-    yield from _of(Workload, "workloads.<name>.", {"name", "image"})
+    yield from _of(Workload, "workloads.<name>.", {"name", "image", "swap", "sync"})
+    yield "workloads.<name>.swap", "none"
+    yield "workloads.<name>.sync", "`[]`"
     yield from _of(Image, "workloads.<name>.image.", set())
     yield from _of(CopiedFiles, "workloads.<name>.image.files[].", set(), {"source": "from"})
+    yield from _of(Swap, "workloads.<name>.swap.", set())
+    yield from _of(SyncedFiles, "workloads.<name>.sync[].", set(), {"source": "from"})
+    yield from _of(Watch, "watch.", set())
 
 
 def _of(
@@ -71,6 +84,8 @@ def _default(one: Field[Any]) -> str:
         return "none"
     if isinstance(value, tuple):
         return f"`[{', '.join(value)}]`"
+    if isinstance(value, bool):
+        return f"`{value}`".lower()
     return f"`{dict(value)}`" if isinstance(value, Mapping) else f"`{value}`"
 
 
@@ -86,8 +101,9 @@ def test_every_setting_is_in_the_manual_with_its_default(text_of: dict[str, str]
     rows = table(text_of[MANUAL], "setting", "default", "meaning")
     assert {row[0].strip("`"): row[1] for row in rows} == dict(settings())
     for name, _, meaning in rows:
-        if name.endswith("_s`"):
-            assert meaning.startswith("seconds "), f"{name} has no unit"
+        for ending, unit in (("_s`", "seconds "), ("_ms`", "milliseconds ")):
+            if name.endswith(ending):
+                assert meaning.startswith(unit), f"{name} has no unit"
 
 
 def test_ports_are_those_of_the_code(text_of: dict[str, str]) -> None:
@@ -109,7 +125,7 @@ def test_variables_are_those_that_the_code_reads(text_of: dict[str, str]) -> Non
     rows = table(text_of[MANUAL], "variable", "meaning")
     files = [ROOT / "noxfile.py", *ROOT.glob("kindloop/**/*.py"), *ROOT.glob("scripts/**/*.sh")]
     used = {n for f in files for n in re.findall(r"KINDLOOP_[A-Z_]*[A-Z]", f.read_text())}
-    assert {row[0].strip("`") for row in rows} == used
+    assert {row[0].strip("`") for row in rows} == used - SUPERVISORS - INTERNAL
 
 
 def test_exit_codes_are_those_of_the_code(text_of: dict[str, str]) -> None:
@@ -137,9 +153,13 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_every_task_named_in_backticks_exists(page: Path, text_of: dict[str, str]) -> None:
-    spaces = "bake|build|cluster|image|k8s|test"
+    spaces = "bake|build|cluster|image|k8s|swap|test"
     named = re.findall(rf"`(dev-[a-z]+|(?:{spaces})\.[a-z_]+)`", text_of[page.name])
-    known = tasks() | {name for name, _ in settings()} | {"image.artifact", "image.base"}
+    known = (
+        tasks()
+        | {name for name, _ in settings()}
+        | {"image.artifact", "image.base", "swap.transport", "swap.probation_ms"}
+    )
     assert [name for name in named if name not in known] == []
 
 
@@ -152,6 +172,11 @@ def test_every_task_is_documented() -> None:
 
 def tasks() -> set[str]:
     return set(collection().task_names)
+
+
+def test_the_supervisors_variables_are_in_its_readme() -> None:
+    text = (ROOT / "supervisor/README.md").read_text(encoding="utf-8")
+    assert {name for name in SUPERVISORS if name not in text} == set()
 
 
 def test_no_figure_is_left_to_be_filled_in(page: Path) -> None:

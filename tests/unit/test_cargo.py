@@ -202,6 +202,27 @@ def test_messages_are_asked_for(command: str, expected: str | None) -> None:
     assert words == tuple(asked.split())
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("cargo build", ["ws/member/Cargo.lock", "ws/Cargo.lock"]),
+        ("/opt/bin/cargo run -- --manifest-path ../other/Cargo.toml",
+         ["ws/member/Cargo.lock", "ws/Cargo.lock"]),
+        ("cargo build --manifest-path ../../other/Cargo.toml", ["other/Cargo.lock"]),
+        ("cargo build --manifest-path=../../other/Cargo.toml", ["other/Cargo.lock"]),
+        ("cargo build --manifest-path", ["ws/member/Cargo.lock", "ws/Cargo.lock"]),
+        ("make build", []),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_where_cargo_may_write_its_lock(tmp_path: Path, command: str, expected: list[str]) -> None:
+    for folder in ("ws/member", "ws", "other"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "Cargo.toml").touch()
+    locks = cargo.lock_files(command.split(), tmp_path / "ws/member")
+    assert [str(lock.relative_to(tmp_path)) for lock in locks] == expected
+
+
 def span(name: str, line: int = 2, column: int = 18, **more: Any) -> dict[str, Any]:
     return {
         "file_name": name,

@@ -176,7 +176,12 @@ def test_labels_tell_a_baked_image(
 
 def _kubeconfig(env: Environment, ca: bytes) -> None:
     data = base64.b64encode(ca).decode()
-    document = {"clusters": [{"cluster": {"certificate-authority-data": data}}]}
+    other = {"name": "other", "cluster": {"certificate-authority-data": "b3RoZXI="}}
+    document = {
+        "clusters": [other, {"name": "ours", "cluster": {"certificate-authority-data": data}}],
+        "contexts": [{"name": "kind-mine", "context": {"cluster": "ours"}}],
+        "current-context": "kind-mine",
+    }
     state.write_atomic(env.kubeconfig, yaml.safe_dump(document))
 
 

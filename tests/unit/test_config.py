@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from kindloop.config import DEFAULT_PORTS, NODE_PORTS, Cluster, Config
+from kindloop.config import (
+    DEFAULT_PORTS,
+    NODE_PORTS,
+    SUPERVISOR_PORT,
+    Cluster,
+    Config,
+    Image,
+    Profile,
+    Swap,
+    Watch,
+    Workload,
+)
 
 
 def test_every_default_port_has_a_node_port_and_back() -> None:
@@ -41,3 +52,31 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
         config.name = "other"  # type: ignore[misc]
     with pytest.raises(TypeError):
         DEFAULT_PORTS["petstore"] = 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("swap", "profile", "swaps"),
+    [
+        (Swap("web"), "loop", True),
+        (Swap("web"), "release", False),  # the binary is in the image
+        (None, "loop", False),
+        (None, "release", False),
+    ],
+)
+def test_a_binary_comes_by_a_swap_in_profile_loop_only(
+    tmp_path: Path, swap: Swap | None, profile: Profile, swaps: bool
+) -> None:
+    workload = Workload("web", Image(tmp_path / "Dockerfile"), tmp_path, swap=swap)
+    config = Config(tmp_path / "kindloop.yaml", profile=profile, workloads={"web": workload})
+    assert config.swaps(workload) is swaps
+
+
+def test_the_supervisors_port_is_nobodys_default() -> None:
+    assert SUPERVISOR_PORT not in {*DEFAULT_PORTS.values(), *NODE_PORTS.values()}
+
+
+def test_defaults_of_the_loop() -> None:
+    assert (Watch().quiet_ms, Watch().cap_ms, Watch().on_up) == (10, 1000, False)
+    swap = Swap("web")
+    assert (swap.grace_ms, swap.probation_ms, swap.rollback) == (2000, 5000, True)
+    assert (swap.args, swap.env, swap.transport) == (None, {}, "auto")

@@ -7,11 +7,13 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kindloop.errors import ConfigError
-from kindloop.fingerprint import Digests, digest_inputs, digest_mapping, expand
+from kindloop.fingerprint import Digests, digest_inputs, digest_mapping, expand, trusted
 
 
 def later() -> int:
@@ -56,8 +58,8 @@ def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
     assert Digests(cache).of(str(path)) != first
 
 
-@pytest.mark.parametrize(("age_s", "kept"), [(0, False), (1.9, False), (-5, False), (2.1, True)])
-def test_a_file_changed_just_before_it_was_read_is_not_trusted(
+@pytest.mark.parametrize(("age_s", "kept"), [(0, False), (-5, False), (2.1, True)])
+def test_a_file_changed_just_before_it_was_read_is_not_kept(
     tmp_path: Path, age_s: float, kept: bool
 ) -> None:
     path, cache = tree(tmp_path, "a") / "a", tmp_path / "cache.json"
@@ -66,6 +68,34 @@ def test_a_file_changed_just_before_it_was_read_is_not_trusted(
     with Digests(cache, now_ns=lambda: now_ns) as digests:
         digests.of(str(path))
     assert cache.exists() is kept
+
+
+COARSE_NS, FINE_NS = 1_700_000_000_123_000_000, 1_700_000_000_123_456_789
+
+
+@pytest.mark.parametrize(
+    ("ctime_ns", "age_ms", "expected"),
+    [
+        (COARSE_NS, 1900, False),
+        (COARSE_NS, 2100, True),
+        (FINE_NS, 10, False),
+        (FINE_NS, 30, True),
+        (FINE_NS, -5000, False),
+    ],
+)
+@pytest.mark.parametrize("mtime_ns", [0, None], ids=["an old date", "the date of the change"])
+def test_a_fine_clock_needs_less_distance(
+    ctime_ns: int, age_ms: int, expected: bool, mtime_ns: int | None
+) -> None:
+    seen: Any = SimpleNamespace(
+        st_ctime_ns=ctime_ns, st_mtime_ns=ctime_ns if mtime_ns is None else mtime_ns
+    )
+    assert trusted(seen, ctime_ns + age_ms * 1_000_000) is expected
+
+
+def test_a_date_in_the_future_is_never_trusted() -> None:
+    seen: Any = SimpleNamespace(st_ctime_ns=FINE_NS, st_mtime_ns=FINE_NS + 10**12)
+    assert not trusted(seen, FINE_NS + 10**10)
 
 
 @pytest.mark.parametrize("content", ["", '{"schema": 1, "fi', "[]", '{"schema": 0, "files": {}}'])

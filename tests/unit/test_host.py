@@ -245,6 +245,22 @@ def test_little_disk_and_memory_warn() -> None:
     assert "1.0 GB free at /d" in findings[0].what
 
 
+def test_selinux_is_told_with_the_label_and_the_other_transport() -> None:
+    (finding,) = host.plan_findings(a_host(selinux=True))
+    assert finding.level == "warn"
+    assert "container_file_t" in finding.next
+    assert "transport: exec" in finding.next
+
+
+@pytest.mark.parametrize(("text", "enforces"), [("1", True), ("0", False), (None, False)])
+def test_selinux_enforces_as_selinuxfs_says(
+    tmp_path: Path, text: str | None, enforces: bool
+) -> None:
+    if text is not None:
+        (tmp_path / "enforce").write_text(text)
+    assert probes.selinux_enforces(tmp_path) is enforces
+
+
 def test_noexec_and_a_strange_umask_are_errors() -> None:
     findings = host.plan_findings(a_host(noexec="/state", umask=0o777))
     assert [f.level for f in findings] == ["error", "error"]

@@ -13,11 +13,14 @@ import kindloop
 PACKAGE = Path(kindloop.__file__).parent
 # A package is one room: its modules may import each other.
 ROOMS = (
-    "errors", "versions", "config", "_yaml", "loading", "report", "tools", "process", "state",
-    "fingerprint", "probes", "hostfacts", "host", "kindconfig", "clusterfacts", "cluster", "bake",
-    "toolchain", "targets", "cargo", "stage_plan", "stage_state", "stage_guard", "stage_run",
-    "stages", "images", "manifestfacts", "manifests", "pods", "rollout", "verify", "sources",
-    "status", "flows", "sessions", "tasks",
+    "errors", "versions", "config", "_yaml", "_checks", "loading", "report", "tools", "orphans",
+    "pump", "process", "state", "fingerprint", "probes", "hostfacts", "host", "kindconfig",
+    "clusterfacts", "cluster", "bake", "toolchain", "targets", "cargo", "stage_plan", "stage_site",
+    "stage_state", "stage_guard", "stage_run", "stage_turns", "stages", "images", "manifestfacts",
+    "swapmanifests", "manifests", "pods", "rollout", "verify", "sources", "apiserver", "swapfiles",
+    "supervised", "transports", "swap", "deploying", "freshness", "status", "flows", "swapping",
+    "gitstate", "keys", "watchroots", "watchsource", "watching", "changes", "saves", "loop",
+    "sessions", "tasks",
 )  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 350

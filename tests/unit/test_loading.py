@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from kindloop.config import DEFAULT_PORTS, App, Cluster, Config, CopiedFiles, Image, Stage, Workload
+from kindloop import cargo, loading
+from kindloop.config import (
+    DEFAULT_PORTS,
+    App,
+    Cluster,
+    Config,
+    CopiedFiles,
+    Image,
+    Stage,
+    Swap,
+    SyncedFiles,
+    Watch,
+    Workload,
+)
 from kindloop.errors import ConfigError
 from kindloop.loading import find, load
 
@@ -39,6 +53,17 @@ workloads:
     manifests: k8s/app
     url: http://127.0.0.1:{ports.petstore}
     openapi: examples/petstore/openapi.yaml
+"""
+
+SWAPPED = """\
+version: 1
+stages:
+  web: {run: cargo build, outputs: ["{target}/web"], on_newer: finish}
+workloads:
+  w:
+    image: {dockerfile: dockerfiles/Dockerfile.dev}
+    manifests: k8s/app
+    swap: {artifact: web}
 """
 
 WORKLOAD = """\
@@ -174,13 +199,12 @@ MISTAKES = [
         "the name is the key",
         stage("{run: x, name: c}"),
         "4:15: stages.b: unknown key name (known: run, inputs, outputs, needs, env, "
-        "env_inputs, tools, label, platform, timeout_s)",
+        "env_inputs, tools, label, platform, timeout_s, on_newer)",
     ),
     row(
         "the path is not a setting",
         "path: x",
-        "2:1: unknown key path (known: name, app, cluster, profile, core, stages, workloads, "
-        "version)",
+        "2:1: unknown key path (did you mean watch?)",
     ),
     row("duplicate key", "name: a\nname: b", "3:1: duplicate key name (first: line 2)"),
     row(
@@ -439,6 +463,170 @@ MISTAKES = [
         "6:63: workloads.w.image.artifact: unknown stage petstor (did you mean petstore?)",
     ),
     row(
+        "a swap of no stage, without outputs, of two binaries, by the supervisor's name",
+        "stages:\n  a: {run: x}\n  b: {run: x, outputs: [y]}\n"
+        "  c: {run: x, outputs: ['{target}/supervisor']}\nworkloads:\n"
+        "  u: {image: {dockerfile: dockerfiles/Dockerfile.dev}, manifests: k8s/app, swap: {artifact: d}}\n"
+        "  v: {image: {dockerfile: dockerfiles/Dockerfile.dev}, manifests: k8s/app, swap: {artifact: a}}\n"
+        "  w: {image: {dockerfile: dockerfiles/Dockerfile.dev, artifact: c}, manifests: k8s/app, swap: {artifact: b}}\n"
+        "  x: {image: {dockerfile: dockerfiles/Dockerfile.dev}, manifests: k8s/app, swap: {artifact: c}}",
+        "7:93: workloads.u.swap.artifact: unknown stage d (known: a, b, c)",
+        "8:93: workloads.v.swap.artifact: the stage a has no outputs; the first is to be the binary",
+        "9:65: workloads.w.image.artifact: swap.artifact is b: leave this out, it would be the same",
+        "10:93: workloads.x.swap.artifact: the binary of c is called supervisor, as process 1 of the pod is",
+    ),
+    Row(
+        "a swap without artifact",
+        SWAPPED.replace("{artifact: web}", "{grace_ms: 1}"),
+        ("8:5: workloads.w.swap: the key artifact is missing",),
+    ),
+    Row(
+        "a swap that is text",
+        SWAPPED.replace("{artifact: web}", "web"),
+        ("8:11: workloads.w.swap: expected a mapping, found web",),
+    ),
+    Row(
+        "times of a swap",
+        SWAPPED.replace("web}\n", "web, grace_ms: 60001, probation_ms: 99}\n"),
+        (
+            "8:37: workloads.w.swap.grace_ms: expected 0 to 60000, found 60001",
+            "8:58: workloads.w.swap.probation_ms: expected 100 to 600000, found 99",
+        ),
+    ),
+    Row(
+        "words of a swap",
+        SWAPPED.replace("web}\n", "web, rollback: yes, transport: copy, args: x}\n"),
+        (
+            "8:37: workloads.w.swap.rollback: expected true or false, found yes",
+            (
+                "8:53: workloads.w.swap.transport: expected auto or mount or exec, found copy "
+                "(known: auto, mount, exec)"
+            ),
+            "8:65: workloads.w.swap.args: expected a list, found x",
+        ),
+    ),
+    Row(
+        "variables of a swap",
+        SWAPPED.replace(
+            "web}\n", "web, env: {A-B: 1, KINDLOOP_PORT: 1, C: {d: e}, E: '{target}'}}\n"
+        ),
+        (
+            "8:33: workloads.w.swap.env: 'A-B' is no name of a variable: use letters, digits and _",
+            (
+                "8:41: workloads.w.swap.env: KINDLOOP_PORT is the supervisor's own: "
+                "it hands no KINDLOOP_ variable on"
+            ),
+            (
+                "8:62: workloads.w.swap.env.C: expected text, found a mapping "
+                "(text that begins with { needs quotes)"
+            ),
+            "8:73: workloads.w.swap.env.E: {target} is not replaced here",
+        ),
+    ),
+    Row(
+        "a quoted truth",
+        SWAPPED + "watch: {on_up: 'true'}\n",
+        ('9:16: watch.on_up: expected true or false, found the text "true"',),
+    ),
+    Row(
+        "on_newer",
+        SWAPPED.replace("finish", "wait"),
+        (
+            (
+                "3:64: stages.web.on_newer: expected cancel or finish, found wait "
+                "(known: cancel, finish)"
+            ),
+        ),
+    ),
+    Row(
+        "where synced files cannot go",
+        SWAPPED + "    sync:\n"
+        "      - {from: a, to: /etc}\n      - {from: a, to: x/../..}\n      - {from: a, to: .}\n"
+        "      - {from: a, to: ''}\n",
+        tuple(
+            f"{line}:23: workloads.w.sync[{line - 10}].to: "
+            f"expected a path below the image's working directory, found {found}"
+            for line, found in enumerate(("/etc", "x/../..", ".", "nothing"), 10)
+        ),
+    ),
+    Row(
+        "two things in one place",
+        SWAPPED.replace("dev}", "dev, files: [{from: f, to: fix}, {from: g, to: fix/g}]}")
+        + "    sync:\n"
+        "      - {from: a, to: config}\n      - {from: a, to: config/}\n"
+        "      - {from: a, to: ./config/deep}\n      - {from: a, to: fix/h}\n"
+        "      - {from: a, to: supervisor}\n      - {from: a, to: web/x}\n"
+        "      - {from: a, to: configs}\n",
+        (
+            "11:23: workloads.w.sync[1].to: config meets sync[0] (config)",
+            "12:23: workloads.w.sync[2].to: config/deep meets sync[0] (config)",
+            "13:23: workloads.w.sync[3].to: fix/h meets image.files[0] (fix)",
+            "14:23: workloads.w.sync[4].to: supervisor meets the supervisor (supervisor)",
+            "15:23: workloads.w.sync[5].to: web/x meets the binary (web)",
+        ),
+    ),
+    Row(
+        "a fixed file in a synced folder",
+        SWAPPED.replace("    image: {dockerfile: dockerfiles/Dockerfile.dev}\n", "")
+        + "    sync: [{from: a, to: config}]\n"
+        "    image: {dockerfile: dockerfiles/Dockerfile.dev, files: [{from: f, to: config/f}, "
+        "{from: f, to: web}]}\n",
+        (
+            "9:75: workloads.w.image.files[0].to: config/f meets sync[0] (config)",
+            "9:100: workloads.w.image.files[1].to: web meets the binary (web)",
+        ),
+    ),
+    Row(
+        "synced files without a swap",
+        WORKLOAD + "    sync: [{from: a, to: a}]\n",
+        (
+            (
+                "6:5: workloads.petstore.sync: files are swapped with a binary; "
+                "without a swap, image.files copies them"
+            ),
+        ),
+    ),
+    Row(
+        "synced files beside a swap that is off",
+        SWAPPED.replace("{artifact: web}", "off") + "    sync: [{from: a, to: a}]\n",
+        (
+            (
+                "9:5: workloads.w.sync: files are swapped with a binary; "
+                "without a swap, image.files copies them"
+            ),
+        ),
+    ),
+    Row(
+        "a supervisor of one's own without outputs",
+        SWAPPED.replace("stages:\n", "stages:\n  supervisor: {run: make}\n"),
+        (
+            (
+                "3:3: stages.supervisor: it has no outputs; the first is to be the program that "
+                "workloads with swap run"
+            ),
+        ),
+    ),
+    row(
+        "when a batch ends",
+        "watch: {quiet_ms: 0, cap_ms: 9}",
+        "2:19: watch.quiet_ms: expected 1 to 5000, found 0",
+    ),
+    row(
+        "a batch that ends before it is quiet",
+        "watch: {quiet_ms: 50, cap_ms: 49}",
+        "2:31: watch.cap_ms: a batch would end (49 ms) before it is quiet (50 ms)",
+    ),
+    row(
+        "a batch that ends before it is quiet by default",
+        "watch: {cap_ms: 9}",
+        "2:17: watch.cap_ms: a batch would end (9 ms) before it is quiet (10 ms)",
+    ),
+    row(
+        "a quiet time over the default of the cap",
+        "watch: {quiet_ms: 1001}",
+        "2:19: watch.quiet_ms: a batch would end (1000 ms) before it is quiet (1001 ms)",
+    ),
+    row(
         "artifact without outputs",
         "stages:\n  petstore: {run: x}\nworkloads:\n  w:\n"
         "    image: {dockerfile: dockerfiles/Dockerfile.dev, artifact: petstore}\n"
@@ -582,6 +770,111 @@ def test_words_that_yaml_1_1_takes_for_booleans_stay_text(checkout: Path) -> Non
     )
     assert config.name == "no"
     assert config.stages == {"on": Stage("on", "yes", inputs=("1.10", "0777"))}
+
+
+def test_every_setting_of_a_swap(checkout: Path) -> None:
+    text = SWAPPED.replace(
+        "{artifact: web}",
+        "{artifact: web, args: [--port, 8080, ''], env: {RUST_LOG: info, N: 1, OFF: off},\n"
+        "           transport: exec, grace_ms: 0, probation_ms: 600000, rollback: false}\n"
+        "    sync:\n"
+        "      - {from: web/config/, to: ./config/}\n"
+        "      - {from: web/doc/a.yaml, to: doc/a.yaml, on_change: none}",
+    )
+    config = read(checkout, text + "watch: {quiet_ms: 5000, cap_ms: 5000, on_up: true}\n")
+    workload = config.workloads["w"]
+    # As written: neither numbers nor what YAML 1.1 takes for booleans.
+    env = {"RUST_LOG": "info", "N": "1", "OFF": "off"}
+    args = ("--port", "8080", "")
+    assert workload.swap == Swap("web", args, env, "exec", 0, 600_000, rollback=False)
+    assert workload.sync == (
+        SyncedFiles("web/config/", "config"),
+        SyncedFiles("web/doc/a.yaml", "doc/a.yaml", "none"),
+    )
+    assert config.watch == Watch(5000, 5000, on_up=True)
+    assert config.stages["web"].on_newer == "finish"
+
+
+def test_a_swap_says_what_the_binary_of_the_image_is(checkout: Path) -> None:
+    assert read(checkout, SWAPPED).workloads["w"].image.artifact == "web"
+    same = SWAPPED.replace("dev}", "dev, artifact: web}")
+    assert read(checkout, same).workloads == read(checkout, SWAPPED).workloads
+
+
+@pytest.mark.parametrize("word", ["off", "null", "~"])
+def test_a_swap_that_is_off_is_none(checkout: Path, word: str) -> None:
+    config = read(checkout, SWAPPED.replace("{artifact: web}", word))
+    assert config.workloads["w"].swap is None
+    assert set(config.stages) == {"web"}
+
+
+def test_no_arguments_are_not_those_of_the_manifests(checkout: Path) -> None:
+    def args(written: str) -> tuple[str, ...] | None:
+        text = SWAPPED.replace("web}\n", f"web{written}}}\n")
+        swap = read(checkout, text).workloads["w"].swap
+        assert swap
+        return swap.args
+
+    assert (args(""), args(", args: off"), args(", args: []")) == (None, None, ())
+
+
+@pytest.mark.parametrize("profile", ["loop", "release"])
+def test_a_swap_brings_the_stage_of_the_supervisor(checkout: Path, profile: str) -> None:
+    """In profile release as well: it is process 1 there, too."""
+    config = read(checkout, SWAPPED, {"KINDLOOP_PROFILE": profile})
+    assert list(config.stages) == ["web", "supervisor"]
+    stage = config.stages["supervisor"]
+    assert (stage.outputs, stage.platform, stage.label) == (
+        ("{target}/supervisor",), "cluster", "tools",
+    )  # fmt: skip
+    words = shlex.split(stage.run)
+    manifest = Path(words[words.index("--manifest-path") + 1])
+    assert words[:2] == ["cargo", "build"]
+    assert {"--release", "--locked"} <= set(words)
+    assert manifest.is_absolute()
+    assert set(stage.inputs) == {
+        str(manifest.with_name(n)) for n in ("src", "Cargo.toml", "Cargo.lock")
+    }
+    # Whatever the profile of the service says, and however its loop is tuned.
+    from_cargo = cargo.environment(cargo.Target("x"), config.profile, checkout, {})
+    ours = {n for n in from_cargo if n.startswith(("CARGO_PROFILE", "CARGO_INCREMENTAL"))}
+    assert ours <= set(stage.env)
+    assert stage.env["CARGO_PROFILE_RELEASE_LTO"] == "fat"
+
+
+def test_the_supervisors_sources_are_found_here(checkout: Path, repo: Path) -> None:
+    stage = read(checkout, SWAPPED).stages["supervisor"]
+    assert f"--manifest-path {repo}/supervisor/Cargo.toml" in stage.run
+
+
+def test_the_supervisors_sources_of_a_wheel_come_first(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = checkout / "site packages" / "kindloop"
+    (package / "data" / "supervisor").mkdir(parents=True)
+    monkeypatch.setattr(loading, "__file__", str(package / "loading.py"))
+    stage = read(checkout, SWAPPED).stages["supervisor"]
+    assert shlex.split(stage.run)[-1] == f"{package}/data/supervisor/Cargo.toml"
+
+
+def test_a_supervisor_of_ones_own_is_kept(checkout: Path) -> None:
+    own = "stages:\n  supervisor: {run: make, outputs: [supervisor]}\n"
+    config = read(checkout, SWAPPED.replace("stages:\n", own))
+    assert config.stages["supervisor"] == Stage("supervisor", "make", outputs=("supervisor",))
+
+
+def test_without_a_swap_there_is_no_supervisor(checkout: Path) -> None:
+    assert "supervisor" not in read(checkout, FULL).stages
+
+
+def test_the_repositorys_own_file(repo: Path) -> None:
+    config = load(repo / "kindloop.yaml", env={})
+    workload = config.workloads["petstore"]
+    assert config.swaps(workload)
+    assert config.stages["generate"].on_newer == "finish"
+    assert [s.on_newer for s in config.stages.values()].count("finish") == 1
+    for each in workload.sync:
+        assert (config.app.root / each.source).exists()
 
 
 @pytest.mark.parametrize("word", ["off", "null", "~"])

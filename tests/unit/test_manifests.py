@@ -12,7 +12,7 @@ import yaml
 
 from kindloop import manifests, tools
 from kindloop.config import Config
-from kindloop.errors import ConfigError
+from kindloop.errors import ConfigError, RolloutFailed
 from kindloop.manifests import Ref
 
 LABEL = "kindloop.environment"
@@ -235,3 +235,66 @@ def test_manifests_without_a_namespace_get_the_environments() -> None:
     assert (first["kind"], first["metadata"]["name"]) == ("Namespace", "mine")
     assert second is config_map
     assert manifests.with_namespace([first, second], "mine") == [first, second]
+
+
+LEFT = (
+    'The Deployment "web" is invalid: spec.strategy.rollingUpdate: Forbidden: may not be '
+    "specified when strategy `type` is 'Recreate'\n"
+)
+
+
+class Api:
+    """An API server that has a Deployment with the defaults of a rolling update."""
+
+    def __init__(self, *, refuses: str = LEFT, heals: bool = True) -> None:
+        self.refuses, self.heals, self.calls = refuses, heals, list[tuple[str, ...]]()
+
+    def kubectl(self, _: Config, *argv: str, **_settings: Any) -> tools.Result:
+        self.calls.append(argv)
+        if argv[0] == "patch" and self.heals:
+            self.refuses = ""
+        failed = argv[0] == "apply" and self.refuses
+        return tools.Result(argv, int(bool(failed)), "applied\n", self.refuses if failed else "", 0)
+
+
+def _recreated(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "mine"},
+        "spec": {"strategy": {"type": "Recreate"}},
+    }
+
+
+def test_what_the_api_server_filled_in_itself_does_not_stop_a_swap_from_coming(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server-side apply cannot take it back: a workload that gets a swap would be refused."""
+    api = Api()
+    monkeypatch.setattr(manifests.cluster, "kubectl", api.kubectl)
+    rolling = {**_recreated("other"), "spec": {}}
+    documents = [yaml.safe_load(CONFIG_MAP), rolling, _recreated("web")]
+    assert manifests._apply(config, documents) == ["applied"]
+    assert [call[0] for call in api.calls] == ["apply", "patch", "apply"]
+    patch = api.calls[1]
+    assert patch[1:3] == ("deployment", "web")
+    assert "--namespace=mine" in patch
+    assert '--patch={"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}' in patch
+
+
+@pytest.mark.parametrize(
+    ("api", "calls"),
+    [
+        (Api(refuses="The Deployment is invalid: spec.replicas: Invalid value\n"), ["apply"]),
+        (Api(heals=False), ["apply", "patch", "apply"]),
+    ],
+    ids=["another reason", "it does not help"],
+)
+def test_what_is_refused_all_the_same_is_told(
+    config: Config, monkeypatch: pytest.MonkeyPatch, api: Api, calls: list[str]
+) -> None:
+    monkeypatch.setattr(manifests.cluster, "kubectl", api.kubectl)
+    with pytest.raises(RolloutFailed, match="refused a manifest") as raised:
+        manifests._apply(config, [_recreated("web")])
+    assert raised.value.evidence == (api.refuses.strip(),)
+    assert [call[0] for call in api.calls] == calls

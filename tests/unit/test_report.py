@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -95,6 +99,57 @@ def test_json_lines_carry_the_schema_and_the_step(out: io.StringIO) -> None:
     ]  # fmt: skip
     assert events[-1]["text"] == "3 things"
     assert isinstance(events[-1]["took_s"], float)
+
+
+def test_a_save_and_a_key_are_never_indented(out: io.StringIO) -> None:
+    report.use(Plain(out))
+    with report.step("s"):
+        report.save("a1b2c3d4 fresh in 1.42 s", data={"digest": "a1b2c3d4"})
+        report.key("paused")
+    assert out.getvalue().splitlines()[:2] == ["a1b2c3d4 fresh in 1.42 s", "paused"]
+
+
+def test_the_facts_behind_a_save_are_json(out: io.StringIO) -> None:
+    report.use(JsonLines(out))
+    times = MappingProxyType({"cargo": 1.36})
+    facts = {"digest": "a1b2", "took_s": times, "files": (Path("src/a.rs"),), "none": None}
+    report.save("stale", ok=False, took_s=1.42, data=facts)
+    report.save("fresh")
+    stale, fresh = (json.loads(line) for line in out.getvalue().splitlines())
+    assert stale.pop("t_s") > 0
+    assert stale == {
+        "schema": 1,
+        "kind": "save",
+        "text": "stale",
+        "ok": False,
+        "took_s": 1.42,
+        "data": {"digest": "a1b2", "took_s": {"cargo": 1.36}, "files": ["src/a.rs"], "none": None},
+    }
+    assert "data" not in fresh
+
+
+def test_one_event_is_shown_at_a_time() -> None:
+    class Counting:
+        verbosity = 0
+        inside = most = shown = 0
+
+        def show(self, event: report.Event) -> None:
+            self.inside += 1
+            for _ in range(20):
+                time.sleep(0)  # lets the other threads in
+                self.most = max(self.most, self.inside)
+            self.inside -= 1
+            self.shown += 1
+
+    counting = Counting()
+    report.use(counting)
+    work = [lambda: [report.line("x") for _ in range(50)]] * 4
+    threads = [threading.Thread(target=lines) for lines in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (counting.most, counting.shown) == (1, 200)
 
 
 def test_silent_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:

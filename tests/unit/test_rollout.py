@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from kindloop import rollout
 from kindloop.config import Config, Image, Workload
-from kindloop.errors import RolloutFailed
+from kindloop.errors import KindloopError, RolloutFailed
 
 WORKLOAD = Workload("web", Image(Path("Dockerfile")), manifests=Path("k8s/app"), ready_s=60)
 CONFIG = Config(path=Path("/nowhere/kindloop.yaml"), name="mine", workloads={"web": WORKLOAD})
@@ -93,11 +94,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     return answers
 
 
-def _follow(*changes: tuple[str, str, dict[str, Any]], ready_s: float = 0.0) -> list[Any]:
+def _follow(
+    *changes: tuple[str, str, dict[str, Any]],
+    ready_s: float = 0.0,
+    gave_up: Callable[[], KindloopError | None] = lambda: None,
+) -> list[Any]:
     feed: queue.Queue[tuple[str, Any]] = queue.Queue()
     for kind, what, document in changes:
         feed.put((kind, {"type": what, "object": document}))
-    return rollout._follow(CONFIG, WORKLOAD, feed, time.monotonic() + ready_s)
+    return rollout._follow(CONFIG, WORKLOAD, feed, time.monotonic() + ready_s, gave_up)
 
 
 def test_the_wait_ends_with_the_pods_that_are_current(asked: dict[str, list[Any]]) -> None:
@@ -160,6 +165,12 @@ def test_at_the_deadline_the_failing_probe_is_named(asked: dict[str, list[Any]])
     assert raised.value.evidence == ("web-new False",)
 
 
+def test_who_knows_that_waiting_is_pointless_ends_it(asked: dict[str, list[Any]]) -> None:
+    error = RolloutFailed("the binary panics")
+    with pytest.raises(RolloutFailed, match="the binary panics"):
+        _follow(("deployments", "ADDED", _deployment()), ready_s=60, gave_up=lambda: error)
+
+
 def test_a_deployment_of_another_name_is_told_with_those_there_are(
     asked: dict[str, list[Any]],
 ) -> None:
@@ -184,8 +195,6 @@ def test_one_that_is_not_complete_is_watched(
 ) -> None:
     asked["deployments,pods"] = [_deployment(ready=0), _pod("web-new")]
     watched: list[Workload] = []
-    monkeypatch.setattr(
-        rollout, "_watched", lambda _c, workload, _d: watched.append(workload) or []
-    )
+    monkeypatch.setattr(rollout, "_watched", lambda _c, found, *_a: watched.append(found) or [])
     rollout.wait(CONFIG, replace(WORKLOAD, ready_s=1))
     assert [w.name for w in watched] == ["web"]

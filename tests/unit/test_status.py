@@ -13,6 +13,7 @@ from kindloop.status import Line, Status
 OK = Line("build", "stage", "petstore", "ok", "up to date")
 STALE = Line("build", "stage", "petstore", "stale", "main.rs changed")
 BAD = Line("app", "url", "petstore", "bad", "no answer")
+OLD = Line("app", "swap", "petstore", "stale", "stale, runs a1b2c3d4")
 UNKNOWN = Line("build", "stages", "all", "unknown", "cargo is missing")
 
 
@@ -25,6 +26,9 @@ UNKNOWN = Line("build", "stages", "all", "unknown", "cargo is missing")
         ([OK, UNKNOWN], 3),
         ([UNKNOWN, BAD], 1),
         ([OK, STALE, BAD], 1),
+        ([OK, OLD], 4),
+        ([OLD, UNKNOWN], 3),
+        ([OLD, BAD], 1),
     ],
 )
 def test_exit_code(lines: list[Line], code: int) -> None:

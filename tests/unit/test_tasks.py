@@ -19,10 +19,11 @@ from kindloop.tasks import collection, dev, steps
 from kindloop.tasks._task import DevTask, show, task
 
 NAMES = {
-    "dev-setup", "dev-up", "dev-rebuild", "dev-status", "dev-logs", "dev-restart", "dev-stop",
-    "dev-start", "dev-down", "dev-doctor",
+    "dev-setup", "dev-up", "dev-watch", "dev-rebuild", "dev-status", "dev-logs", "dev-restart",
+    "dev-stop", "dev-start", "dev-down", "dev-doctor",
     "bake.node", "bake.base", "bake.status", "bake.save", "bake.load",
-    "build.all", "build.router", "build.generate", "build.petstore",
+    "build.all", "build.router", "build.generate", "build.petstore", "build.supervisor",
+    "swap.push", "swap.status", "swap.rollback",
     "cluster.ensure", "cluster.status", "cluster.delete",
     "image.build", "image.load", "image.prune",
     "k8s.diff", "k8s.apply", "k8s.kubectl",
@@ -76,10 +77,11 @@ def test_every_help_is_one_short_sentence(listed: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("dev-up", ["--dry-run", "--recreate", "-v, --verbose"]),
-        ("dev-status", ["--json", "-v, --verbose"]),
+        ("dev-up", ["--dry-run", "--recreate", "--watch", "--json", "-v, --verbose"]),
+        ("dev-watch", ["--verify", "--json", "-v, --verbose"]),
+        ("dev-status", ["--json", "--wait-fresh", "--timeout", "-v, --verbose"]),
         ("dev-logs", ["-f, --follow", "--tail", "--workload"]),
-        ("dev-rebuild", ["--clean"]),
+        ("dev-rebuild", ["--clean", "--image"]),
         ("dev-down", ["--all"]),
         ("build.petstore", ["--why", "--force", "--clean", "-v, --verbose"]),
         ("test.curl", ["--only", "--json"]),

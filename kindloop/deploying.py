@@ -1,0 +1,298 @@
+"""What was built, put into the cluster: images, staged artifacts, manifests and rollout.
+
+`why_rollout` says whether all that is needed, or a swap serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kindloop import (
+    cluster,
+    images,
+    manifests,
+    report,
+    rollout,
+    stages,
+    state,
+    swap,
+    swapfiles,
+    swapmanifests,
+    verify,
+)
+from kindloop.config import SUPERVISOR_STAGE, Config, Workload
+from kindloop.errors import KindloopError, RolloutFailed, Unhealthy
+from kindloop.sources import workload_base
+from kindloop.swap import Desk, Pushed
+
+__all__ = [
+    "Deployed",
+    "Plan",
+    "answers",
+    "artifact",
+    "deploy",
+    "plan",
+    "settle_swap",
+    "swap_all",
+    "swap_one",
+    "why_rollout",
+    "workload_images",
+]
+
+Transport = Literal["mount", "exec", "none"]
+
+SETTLE_S = 30.0
+"""Seconds that a swap may take: grace and probation of the supervisor, and a busy machine."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A workload after its turn: where it answers and how long its parts took, in seconds."""
+
+    workload: str
+    url: str
+    image: str
+    rollout_s: float
+    answers_s: float
+    digest: str = ""
+    """sha256 of the binary that every pod reported; empty for a workload without swap."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the cluster has to have. `images` by workload; `transports` by workload with swap."""
+
+    images: Mapping[str, images.ImagePlan]
+    documents: Sequence[Mapping[str, Any]]
+    transports: Mapping[str, Transport]
+    with_binary: bool
+
+    def as_record(self) -> dict[str, Any]:
+        """What is remembered of it: {images, documents (sha256), transports}."""
+        text = json.dumps(list(self.documents), sort_keys=True)
+        return {
+            "images": {name: one.reference for name, one in self.images.items()},
+            "documents": hashlib.sha256(text.encode()).hexdigest(),
+            "transports": dict(self.transports),
+            "with_binary": self.with_binary,
+        }
+
+
+def plan(config: Config, platform: str, desk: Desk, *, with_binary: bool = False) -> Plan:
+    """Images and manifests as the sources, the artifacts and kindloop.yaml make them now.
+
+    `with_binary` puts the artifacts into the images, as profile `release` does.
+    """
+    plans = workload_images(config, platform, with_binary=with_binary)
+    folders: list[Path] = [config.core] if config.core else []
+    folders += [w.manifests for w in config.workloads.values()]
+    references = {name: one.reference for name, one in plans.items()}
+    documents = manifests.render(config, list(dict.fromkeys(folders)), references)
+    chosen: dict[str, Transport] = {}
+    for workload in config.workloads.values():
+        if workload.swap is None:
+            continue
+        mounted = config.swaps(workload) and not with_binary
+        chosen[workload.name] = desk.choice(workload).kind if mounted else "none"
+        documents = swapmanifests.swappable(
+            documents, config, workload, transport=chosen[workload.name]
+        )
+    return Plan(plans, documents, chosen, with_binary)
+
+
+def workload_images(
+    config: Config, platform: str, *, with_binary: bool = False
+) -> dict[str, images.ImagePlan]:
+    """The image of each workload as its newest artifact and files make it."""
+    return {
+        workload.name: images.plan(
+            config,
+            workload,
+            artifact=artifact(config, workload, platform),
+            supervisor=stages.output(config, SUPERVISOR_STAGE, engine_platform=platform)
+            if workload.swap
+            else None,
+            base=workload_base(workload),
+            platform=platform,
+            with_binary=with_binary,
+        )
+        for workload in config.workloads.values()
+    }
+
+
+def artifact(config: Config, workload: Workload, platform: str) -> Path | None:
+    """The newest binary of a workload; None for one that has none of ours."""
+    name = workload.artifact
+    return stages.output(config, name, engine_platform=platform) if name else None
+
+
+def why_rollout(config: Config, planned: Plan) -> str:
+    """Why a swap cannot serve what changed since the last deployment; empty when it can."""
+    without = [w.name for w in config.workloads.values() if not config.swaps(w)]
+    if without:
+        return f"{', '.join(without)} has no swap in profile {config.profile}"
+    if planned.with_binary:
+        return "the binary is to be in the image"
+    before = state.read_json(_record_file(config))
+    if not isinstance(before, dict):
+        return "nothing was deployed yet"
+    if not before:
+        return "the last deployment did not end"
+    now = planned.as_record()
+    for name, reference in now["images"].items():
+        if before.get("images", {}).get(name) != reference:
+            return f"the image of {name} changed: its Dockerfile, base, supervisor or files"
+    if before.get("transports") != now["transports"]:
+        return "the transport changed"
+    return "" if before.get("documents") == now["documents"] else "the manifests changed"
+
+
+def deploy(
+    config: Config, platform: str, *, with_binary: bool = False, planned: Plan | None = None
+) -> list[Deployed]:
+    """Images, manifests and rollout of every workload; ends when each URL answers from here."""
+    with Desk(config) as desk:
+        planned = planned or plan(config, platform, desk, with_binary=with_binary)
+        loaded = []
+        for one in planned.images.values():
+            images.build(config, one)
+            if images.load(config, one):
+                loaded.append(one)
+        pushed = _staged(config, platform, planned, desk)
+        if not _record_file(config).exists():
+            desk.remade.clear()  # no pod is older than its folder
+        # What is refused may have been applied in part: until its end the cluster has neither.
+        state.write_json(_record_file(config), {})
+        with report.step("apply") as step:
+            applied = manifests.apply(config, planned.documents)
+            step.note(f"{len(applied.changed)} objects")
+        state.write_json(_record_file(config), planned.as_record())
+        for workload in config.workloads.values():
+            desk.mount_anew(workload)
+        deployed = [
+            _settle(config, w, planned.images[w.name].reference, desk, pushed.get(w.name))
+            for w in config.workloads.values()
+        ]
+    for one in loaded:
+        images.prune(config, one)
+    return deployed
+
+
+def swap_all(config: Config, platform: str, desk: Desk) -> list[Deployed]:
+    """Swap every workload to its newest artifact and prove it fresh; raises as `swap_one`."""
+    return [swap_one(config, w, platform, desk) for w in config.workloads.values()]
+
+
+def swap_one(
+    config: Config, workload: Workload, platform: str, desk: Desk, *, again: bool = False
+) -> Deployed:
+    """Swap a workload to its newest artifact and prove it fresh.
+
+    `again` tries once more what was rolled back. Raises Stale when it is rolled back,
+    RolloutFailed when it does not run, BuildFailed when there is no artifact.
+    """
+    return settle_swap(workload, desk, _push(config, workload, platform, desk, again=again))
+
+
+def settle_swap(workload: Workload, desk: Desk, pushed: Pushed) -> Deployed:
+    """Wait until every pod runs what was published and the URL answers; raises as `swap_one`."""
+    with report.step(f"swap {workload.name}") as step:
+        verdict = desk.settle(workload, pushed.want, SETTLE_S)
+        step.note(f"{swap.short(pushed.want.digest)} {', '.join(pushed.changed) or 'as it was'}")
+        if verdict.state != "fresh":
+            panic = desk.panic(workload, verdict)
+            raise swap.as_rollout(swap.failure(workload, verdict, panic))
+    took_s = answers(workload)
+    return Deployed(workload.name, workload.url, "", step.took_s, took_s, pushed.want.digest)
+
+
+def answers(workload: Workload) -> float:
+    """Wait for the URL itself: kube-proxy lags behind readiness by a second or two."""
+    if not workload.url:
+        return 0.0
+    with report.step(f"{workload.name} answers") as step:
+        step.note(workload.url)
+        try:
+            return verify.wait_quick(workload.url + workload.health, workload.ready_s)
+        except Unhealthy as exc:
+            raise RolloutFailed(
+                f"{workload.name} is ready in the cluster, but {exc.message}",
+                evidence=exc.evidence,
+                why="its Service has another targetPort or selector, or not the nodePort that the "
+                "kind configuration maps to this URL",
+                hint="invoke k8s.kubectl -- get service,endpointslices -o wide",
+            ) from exc
+
+
+def _push(
+    config: Config, workload: Workload, platform: str, desk: Desk, *, again: bool = False
+) -> Pushed:
+    path = artifact(config, workload, platform)
+    if path is None:
+        raise ValueError(f"workload {workload.name} has no artifact")
+    return desk.push(workload, path, again=again)
+
+
+def _staged(config: Config, platform: str, planned: Plan, desk: Desk) -> dict[str, Pushed]:
+    """Publish the artifacts before the pods are made: they find them at their start."""
+    staged = {}
+    for workload in config.workloads.values():
+        if workload.swap is None:
+            continue
+        if planned.transports.get(workload.name) == "none":
+            # The supervisor takes what is published before the binary of its image.
+            swapfiles.folder_of(config, workload).withdraw()
+            continue
+        staged[workload.name] = _push(config, workload, platform, desk)
+    return staged
+
+
+def _settle(
+    config: Config, workload: Workload, image: str, desk: Desk, pushed: Pushed | None
+) -> Deployed:
+    if pushed is None:
+        rollout_s = rollout.wait(config, workload)
+        return Deployed(workload.name, workload.url, image, rollout_s, answers(workload))
+    failed: list[KindloopError] = []
+    gave_up = threading.Event()
+
+    def ask() -> None:
+        """See a binary that cannot run at once, instead of a pod that is never ready."""
+        try:
+            verdict = desk.settle(workload, pushed.want, workload.ready_s)
+            if verdict.state != "fresh":
+                panic = desk.panic(workload, verdict)
+                failed.append(swap.as_rollout(swap.failure(workload, verdict, panic)))
+        except KindloopError as exc:
+            failed.append(swap.as_rollout(exc))
+        except Exception as exc:  # a question that died must not pass for an answer
+            failed.append(RolloutFailed(f"{workload.name}: {exc!r}", hint="invoke dev-status"))
+        if failed:
+            gave_up.set()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    rollout_s = rollout.wait(
+        config, workload, gave_up=lambda: failed[0] if gave_up.is_set() else None
+    )
+    asking.join(SETTLE_S)
+    if failed:
+        raise failed[0]
+    if asking.is_alive():
+        raise RolloutFailed(
+            f"{workload.name}: its pods are ready, but have not said what they run",
+            why="the API server does not answer in time",
+            hint="invoke dev-status",
+        )
+    took_s = answers(workload)
+    return Deployed(workload.name, workload.url, image, rollout_s, took_s, pushed.want.digest)
+
+
+def _record_file(config: Config) -> Path:
+    return cluster.environment(config).home / "deployed.json"

@@ -1,0 +1,52 @@
+"""The loop of a day: every save is built, swapped in and proven, until somebody ends it.
+
+Threads that watch files, keys and supervisors feed one inbox; the main thread does the rounds.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from kindloop import cluster, host, process, report, state
+from kindloop.config import Config
+from kindloop.errors import ConfigError, Interrupted
+from kindloop.loop.engine import Engine
+
+__all__ = ["watch"]
+
+VERIFY = ("", "smoke")
+
+
+def watch(
+    config: Config, *, verify: str = "", json: bool = False, load: Callable[[], Config]
+) -> None:
+    """Serve every save until q, a signal, or the end of the environment; it stays when we end.
+
+    `verify` "smoke" calls every operation after each swap. With `json` no keys are read. `load`
+    reads kindloop.yaml anew. Raises Locked when it is watched already, CannotTell and NotOurs
+    without an environment of this checkout, ToolMissing, ConfigError, Interrupted.
+    """
+    if verify not in VERIFY:
+        raise ConfigError(f"--verify {verify} is not known", hint="invoke dev-watch --verify smoke")
+    lock = state.state_home() / f"{config.name}.watch.lock"
+    try:
+        with state.lock(lock, f"the watch of {config.name}"):
+            _watch(config, load, smoke=verify == "smoke", keys=not json)
+    except OSError as exc:
+        if exc.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        raise Interrupted("nobody reads the output any more") from exc
+
+
+def _watch(config: Config, load: Callable[[], Config], *, smoke: bool, keys: bool) -> None:
+    platform = host.require_engine().platform
+    cluster.require(config)
+    children = config.local / "children"
+    for told in process.sweep(children):
+        report.line(told)
+    process.record_into(children)
+    try:
+        Engine(config, platform, load, smoke=smoke).run(keys=keys)
+    finally:
+        process.record_into(None)

@@ -1,0 +1,334 @@
+"""The main thread of the watch: takes what comes in one by one, and serves it in rounds."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from kindloop import changes, flows, gitstate, report, saves, stages, watching
+from kindloop.config import Config
+from kindloop.errors import Interrupted, KindloopError, ToolMissing
+from kindloop.fingerprint import Digests
+from kindloop.keys import Keys
+from kindloop.loop.followers import Follower, News
+from kindloop.loop.patrol import Patrol
+from kindloop.loop.referee import Inbox, Message, Referee, digest_of, unseen
+from kindloop.loop.rounds import Round
+from kindloop.loop.world import World, show
+from kindloop.process import Stop
+from kindloop.saves import Job, Saved
+from kindloop.swap import Desk
+from kindloop.watching import Batch, Root, Watcher
+
+__all__ = ["Engine"]
+
+BUSY_S = 0.5
+"""Seconds between two looks whether git is done."""
+LOG_LINES = 30
+HELP = "r rebuild · g generate · p pause · t smoke · l log lines · q quit, the environment stays"
+
+
+class Engine:
+    """One watch of one environment."""
+
+    def __init__(
+        self, config: Config, platform: str, load: Callable[[], Config], *, smoke: bool
+    ) -> None:
+        self._config = config
+        self._platform = platform
+        self._load = load
+        self._smoke = smoke
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._pending: deque[Message] = deque()
+        self._digests = Digests()
+        self._held: Job | None = None
+        self._paused = False
+        self._git = ""
+        """What git is doing while saves wait for it."""
+        self._quits = False
+        self._closed = threading.Event()
+        self._followers: dict[str, Follower] = {}
+
+    def run(self, *, keys: bool) -> None:
+        """Serve until q. Raises KindloopError when the environment is gone, or Interrupted."""
+        with ExitStack() as stack:
+            roots = changes.watched(self._config)
+            _check_limits(roots)
+            desk = stack.enter_context(Desk(self._config))
+            site = stack.enter_context(stages.opened(self._config, self._platform))
+            self._world = World(self._config, self._platform, desk, site, self._smoke)
+            self._settings = digest_of(self._config.path, self._digests)
+            self._ignore()
+            self._watcher = stack.enter_context(
+                Watcher(
+                    roots,
+                    quiet_ms=self._config.watch.quiet_ms,
+                    cap_ms=self._config.watch.cap_ms,
+                    ignored=self._is_ignored,
+                    held=lambda: gitstate.locked(self._config.app.root),
+                )
+            )
+            stack.callback(self._close)
+            threading.Thread(target=self._pump, name="kindloop-pump", daemon=True).start()
+            heard = stack.enter_context(Keys(self._inbox.put)) if keys else None
+            self._patrol = Patrol(self._world)
+            self._tell_transports()
+            self._serve(Job("start", time.monotonic(), everything=True))
+            self._follow()
+            more = "; ? shows the keys" if heard and heard.active else ""
+            report.line(f"watching {len(roots)} files and folders{more}")
+            while not self._quits:
+                self._take(self._next())
+        report.line("the environment stays; invoke dev-down removes it")
+
+    # -- what comes in
+
+    def _pump(self) -> None:
+        while not self._closed.is_set():
+            try:
+                batch = self._watcher.next()
+            except KindloopError as exc:
+                self._inbox.put(exc)
+                return
+            if batch:
+                self._inbox.put(batch)
+
+    def _next(self) -> Message | None:
+        """What came next; None when it is time to look around."""
+        if self._pending:
+            return self._pending.popleft()
+        due_s = self._patrol.due_s
+        if self._git:
+            due_s = min(due_s, time.monotonic() + BUSY_S)
+        try:
+            return self._inbox.get(timeout=max(due_s - time.monotonic(), 0.0))
+        except queue.Empty:
+            return None
+
+    def _take(self, message: Message | None) -> None:
+        match message:
+            case Batch():
+                self._saved(message)
+            case News():
+                self._heard(message)
+            case str():
+                self._pressed(message)
+            case KindloopError():
+                raise message
+            case None:
+                self._look()
+
+    def _saved(self, batch: Batch) -> None:
+        """Serve a batch, with those behind it."""
+        while self._pending and isinstance(self._pending[0], Batch):
+            batch |= self._pending.popleft()  # type: ignore[operator]  # a Batch, as asked
+        job = self._job(batch)
+        if job is None:
+            return
+        root = self._config.app.root
+        self._git = "rebase" if gitstate.busy(root) == "rebase" else ""
+        if self._git or self._paused:
+            if self._git and not self._held:
+                report.line("a rebase is under way: saves wait until it is over, or for r")
+            self._held = self._held.joined(job) if self._held else job
+            return
+        self._serve(job)
+
+    def _job(self, batch: Batch) -> Job | None:
+        """What a batch asks for; None for nothing."""
+        world = self._world
+        change = changes.classify(self._config, world.site.place, batch.paths)
+        everything = change.settings and self._reread()
+        if change.cluster:
+            report.line("the kind configuration counts when the cluster is made: invoke dev-up")
+        paths = unseen(world, change.paths, self._digests)
+        if not everything:
+            paths -= {self._config.path}
+            if not paths:
+                return None
+        return Job("save", batch.first_s, paths, everything=everything)
+
+    def _heard(self, news: News) -> None:
+        """A supervisor reports: a later roll back or crash is told at once."""
+        line = self._patrol.heard(news)
+        if line:
+            self._tell(line)
+
+    def _pressed(self, key: str) -> None:
+        match key:
+            case "q":
+                self._quits = True
+            case "r":
+                report.key("everything is built again", data={"key": key})
+                self._force("rebuild", tuple(self._config.stages))
+            case "g":
+                name = saves.generator(self._config.stages)
+                report.key(f"{name} runs" if name else "no stage generates", data={"key": key})
+                if name:
+                    self._force("generate", (name,))
+            case "p":
+                self._pause(key)
+            case "t":
+                self._guarded(lambda: flows.smoke(self._config))
+            case "l":
+                self._guarded(lambda: flows.logs(self._config, tail=LOG_LINES))
+            case _:
+                report.key(HELP, data={"key": key})
+
+    def _pause(self, key: str) -> None:
+        self._paused = not self._paused
+        count = len(self._held.paths) if self._held else 0
+        text = "paused: saves wait for p" if self._paused else f"goes on, {count} files were saved"
+        report.key(text, data={"key": key, "paused": self._paused, "waiting": count})
+        self._release()
+
+    def _release(self) -> None:
+        """Serve what was held back, unless there is still a reason to hold it."""
+        if self._held and not self._paused and not self._git:
+            job, self._held = self._held, None
+            self._serve(replace(job, since_s=time.monotonic()))
+
+    def _force(self, cause: saves.Cause, forced: tuple[str, ...]) -> None:
+        """Build on demand, and whatever waits with it."""
+        job = Job(cause, time.monotonic(), everything=cause == "rebuild", forced=forced)
+        if self._held:
+            job, self._held = replace(self._held, since_s=job.since_s).joined(job), None
+        self._serve(job)
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Interrupted:
+            raise
+        except KindloopError as exc:
+            show(exc)
+
+    # -- rounds
+
+    def _serve(self, job: Job) -> None:
+        """Do rounds until one is not overtaken by a newer save, and tell how it ended."""
+        while True:
+            stop = Stop()
+            with Referee(self._inbox, self._world, stop) as referee:
+                lines, published = self._round(job, stop, referee)
+            if lines is not None:
+                self._pending.extend(referee.kept)
+                break
+            newer = [one for one in referee.kept if isinstance(one, Batch)]
+            self._pending.extend(one for one in referee.kept if not isinstance(one, Batch))
+            if "q" in self._pending:
+                return
+            found = [one for batch in newer if (one := self._job(batch))]
+            if found and published:
+                # The older save reached the pods: nobody waits for it any more.
+                job = replace(job, since_s=found[0].since_s)
+            for one in found:
+                job = job.joined(one)
+        for line in lines:
+            self._tell(line)
+        self._follow()
+        self._patrol.rest()
+
+    def _round(self, job: Job, stop: Stop, referee: Referee) -> tuple[list[Saved] | None, bool]:
+        """The lines of a round, None when it was overtaken, and whether it got to the pods."""
+        try:
+            this = Round(self._world, job, stop, referee)
+            return this.run(), this.published
+        except Interrupted:
+            raise
+        except KindloopError as exc:
+            self._patrol.troubled(exc)
+            show(exc)
+            took_s = time.monotonic() - job.since_s
+            served = self._world.served(None)
+            return [Saved("failed", took_s, served=served, reason=exc.message)], False
+
+    def _look(self) -> None:
+        """Find what no event told: content, pods, settings that are other than they should be."""
+        if self._git and gitstate.busy(self._config.app.root) != "rebase":
+            self._git = ""
+            report.line("the rebase is over")
+            self._release()
+        if time.monotonic() < self._patrol.due_s:
+            return
+        if self._settings_differ() and self._reread():
+            self._serve(Job("heal", time.monotonic(), everything=True))
+            return
+        lines, job = self._patrol.look(stages_too=not (self._held or self._paused or self._git))
+        for line in lines:
+            self._tell(line)
+        if job:
+            self._serve(job)
+
+    def _tell(self, line: Saved) -> None:
+        text = line.line()
+        report.save(
+            text if line.ok else f"✗ {text}", ok=line.ok, took_s=line.took_s, data=line.data()
+        )
+
+    # -- settings
+
+    def _settings_differ(self) -> bool:
+        return digest_of(self._config.path, self._digests) != self._settings
+
+    def _reread(self) -> bool:
+        """Take over kindloop.yaml; whether there was anything new in it, and nothing wrong."""
+        self._settings = digest_of(self._config.path, self._digests)
+        try:
+            config = self._load()
+            if config == self._config:
+                return False
+            self._world.take_over(config)
+            self._watcher.rewatch(changes.watched(config))
+        except Interrupted:
+            raise
+        except KindloopError as exc:
+            show(exc)
+            report.line("the settings from before stay in force")
+            return False
+        self._config = config
+        self._ignore()
+        report.line(f"{config.path.name} was read again")
+        return True
+
+    def _ignore(self) -> None:
+        declared = [root.path for root in changes.declared(self._config)]
+        self._ignored = watching.ignoring(self._config.app.root, declared)
+
+    def _is_ignored(self, path: Path) -> bool:
+        return self._ignored(path)
+
+    # -- supervisors
+
+    def _follow(self) -> None:
+        """Follow each workload that is swapped, as the settings are now."""
+        wanted = {w.name: w for w in self._world.swappable()}
+        for name in self._followers.keys() - wanted.keys():
+            self._followers.pop(name).close()
+        for name in wanted.keys() - self._followers.keys():
+            self._followers[name] = Follower(
+                lambda: self._world.desk.api, self._config, wanted[name], self._inbox.put
+            )
+
+    def _tell_transports(self) -> None:
+        for workload in self._world.swappable():
+            choice = self._world.desk.choice(workload)
+            report.line(f"{workload.name}: {choice.kind}, {choice.reason}")
+
+    def _close(self) -> None:
+        self._closed.set()
+        for follower in self._followers.values():
+            follower.close()
+
+
+def _check_limits(roots: Sequence[Root]) -> None:
+    problem = watching.limits_problem(roots)
+    if problem:
+        what, _, hint = problem.partition(": ")
+        raise ToolMissing(what, hint=hint or "invoke dev-doctor")

@@ -1,0 +1,82 @@
+"""What supervisors tell by themselves: a thread for each workload asks, and waits for news.
+
+A roll back may come seconds after a save was served, and a crash at any time: nobody asks then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kindloop import supervised
+from kindloop.apiserver import Api
+from kindloop.config import Config, Workload
+from kindloop.errors import KindloopError
+from kindloop.supervised import Report
+
+__all__ = ["Follower", "News"]
+
+WAIT_S = 25.0
+"""Seconds that a supervisor holds an answer back as long as nothing changes; it allows 30."""
+PAUSE_S = 1.0
+"""Seconds until the next question when the API server did not answer one."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What a pod's supervisor reports now; None when no one can be asked any more."""
+
+    workload: str
+    report: Report | None
+
+
+class Follower:
+    """Follows the pods of a workload in a thread of its own until it is closed.
+
+    `api` gives the connection, a new one after a node was started anew; `tell` is called in the
+    thread with each report that differs from the pod's last.
+    """
+
+    def __init__(
+        self,
+        api: Callable[[], Api],
+        config: Config,
+        workload: Workload,
+        tell: Callable[[News], None],
+    ) -> None:
+        self._api = api
+        self._config = config
+        self._workload = workload
+        self._tell = tell
+        self._closed = threading.Event()
+        # A daemon: an answer that is held back must not hold up our end.
+        name = f"kindloop-follow-{workload.name}"
+        threading.Thread(target=self._follow, name=name, daemon=True).start()
+
+    def close(self) -> None:
+        """Tell nothing any more; the thread ends with the answer that it waits for."""
+        self._closed.set()
+
+    def _follow(self) -> None:
+        revisions: dict[str, int] = {}
+        answered = True
+        while not self._closed.is_set():
+            try:
+                found = supervised.follow(
+                    self._api(), self._config, self._workload, revisions, WAIT_S
+                )
+            except KindloopError:
+                if answered:
+                    self._say(None)
+                answered = False
+                self._closed.wait(PAUSE_S)
+                continue
+            answered = True
+            revisions |= {one.pod: one.revision for one in found}
+            for one in found:
+                self._say(one)
+
+    def _say(self, said: Report | None) -> None:
+        if not self._closed.is_set():
+            self._tell(News(self._workload.name, said))

@@ -1,0 +1,168 @@
+"""What the rounds of a watch share: settings, warm connections, how each workload stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from kindloop import cluster, report, saves, swapfiles
+from kindloop.config import Config, Workload
+from kindloop.errors import BuildFailed, ConfigError, KindloopError, Locked
+from kindloop.process import Stop
+from kindloop.saves import Standing
+from kindloop.stage_plan import Observed
+from kindloop.stage_site import Site, renewed
+from kindloop.supervised import Verdict
+from kindloop.swap import Desk
+
+__all__ = ["Overtaken", "World", "hushed", "patiently", "show", "told"]
+
+LOCK_S = 0.1
+"""Seconds between two attempts at a lock that another command holds."""
+
+T = TypeVar("T")
+
+
+class Overtaken(Exception):
+    """A newer save takes the place of what is being done."""
+
+
+@dataclass
+class World:
+    """What the rounds of a watch share and keep warm."""
+
+    config: Config
+    platform: str
+    desk: Desk
+    site: Site
+    smoke: bool = False
+    """Whether every operation is called after each swap."""
+    standing: dict[str, Standing] = field(default_factory=dict)
+    """By workload with a swap; missing while nobody knows."""
+    tried: dict[str, Observed] = field(default_factory=dict)
+    """Stages that failed, as they were then."""
+    rollout_due: bool = False
+    """Whether images or manifests changed and the cluster may not have them."""
+
+    def swappable(self) -> list[Workload]:
+        """The workloads whose binary comes by a swap."""
+        return [w for w in self.config.workloads.values() if self.config.swaps(w)]
+
+    def served(self, workload: Workload | None) -> str:
+        """sha256 of what answers for a workload, as far as that is known; None: the only one."""
+        only = next(iter(self.config.workloads), "") if len(self.config.workloads) == 1 else ""
+        standing = self.standing.get(workload.name if workload else only)
+        return standing.served if standing else ""
+
+    def take_over(self, config: Config) -> None:
+        """Go on with other settings of the same environment.
+
+        Raises ConfigError for those of another one, and what `cluster.require` raises for
+        settings that its cluster cannot have.
+        """
+        if config.name != self.config.name:
+            raise ConfigError(
+                f"name is {config.name} now, and this is the watch of {self.config.name}",
+                hint="end it with q, then: invoke dev-up",
+            )
+        cluster.require(config)
+        self.site = renewed(self.site, config, self.platform)
+        self.config = self.desk.config = config
+        self.desk.forget()
+
+    def look(self, workload: Workload) -> Verdict | None:
+        """Ask how a workload stands with what is published, and remember it; None: nothing is.
+
+        Raises CannotTell without an API server.
+        """
+        want = swapfiles.folder_of(self.config, workload).want()
+        if want is None:
+            self.standing.pop(workload.name, None)
+            return None
+        verdict = self.desk.verdict(workload, want.digest)
+        self.keep(workload, want.generation, want.digest, verdict)
+        return verdict
+
+    def doubt(self) -> None:
+        """Trust nothing that was known of the cluster: it was away, or another changed it."""
+        for name, one in self.standing.items():
+            self.standing[name] = replace(one, result="unknown")
+        self.desk.forget()
+
+    def keep(self, workload: Workload, generation: int, digest: str, verdict: Verdict) -> Standing:
+        """Remember how a workload stands."""
+        runs = next((runs for one in verdict.pods if (runs := saves.served_by(one))), "")
+        standing = Standing(
+            generation,
+            digest,
+            saves.result_of(verdict, generation),
+            runs,
+            {one.pod: one.restarts for one in verdict.pods},
+        )
+        self.standing[workload.name] = standing
+        return standing
+
+
+def patiently(stop: Stop, call: Callable[[], T], waited: Callable[[], object] = lambda: None) -> T:
+    """What `call` returns, waiting as long as another command holds the lock that it takes.
+
+    `waited` is called before this returns, if it came to that. Raises Overtaken when `stop` is
+    set meanwhile.
+    """
+    waits = False
+    while True:
+        try:
+            done = call()
+            if waits:
+                waited()
+            return done
+        except Locked as exc:
+            if not waits:
+                report.line(f"waiting: {exc.message}")
+            waits = True
+            if stop.is_set():
+                raise Overtaken from None
+            time.sleep(LOCK_S)  # a lock tells nobody that it is free
+
+
+class _Hushed:
+    """Passes on what is no step: the parts of a save stand in its one line."""
+
+    def __init__(self, renderer: report.Renderer) -> None:
+        self.verbosity = renderer.verbosity
+        self._renderer = renderer
+
+    def show(self, event: report.Event) -> None:
+        """Show a warning or a line, drop the rest."""
+        if event.kind in ("line", "warning", "save", "key"):
+            self._renderer.show(event)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Show no steps and tables meanwhile, unless details or JSON lines are wanted."""
+    renderer = report.current()
+    if report.verbose() or not isinstance(renderer, report.Plain):
+        yield
+        return
+    report.use(_Hushed(renderer))
+    try:
+        yield
+    finally:
+        report.use(renderer)
+
+
+def told(error: KindloopError) -> Sequence[str]:
+    """The lines that say what is wrong: of a build its errors, else the whole message."""
+    lines = error.evidence if isinstance(error, BuildFailed) else ()
+    first = next((at for at, line in enumerate(lines) if ": error" in line), None)
+    return str(error).splitlines() if first is None else lines[first:]
+
+
+def show(error: KindloopError) -> None:
+    """Show a failure that does not end the watch."""
+    for line in told(error):
+        report.line(line)

@@ -1,0 +1,107 @@
+"""Where a Rust program panicked, from the lines that it wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlencode
+
+from kindloop.apiserver import Api
+from kindloop.config import Config, Workload
+from kindloop.errors import CannotTell
+
+__all__ = ["last_panic", "panic_of"]
+
+LINES = 200
+"""Lines of the log that are looked through; a panic with its backtrace takes about 60."""
+MARK = "kindloop: swap "
+"""How the supervisor's line begins at which the output of another process starts."""
+_MARKED = re.compile(rf"^{MARK}generation=(?P<generation>\d+) digest=(?P<digest>[0-9a-f]+)")
+_LENGTH = 300
+# Rust 1.73 and later: the message is on the next line. Some print the thread's id too.
+_NEW = re.compile(r"thread '[^']*'(?: \(\d+\))? panicked at (?P<place>[^',]+:\d+:\d+):$")
+_OLD = re.compile(r"thread '[^']*' panicked at '(?P<message>.*)$")
+_OLD_END = re.compile(r"^(?P<message>.*)', (?P<place>[^',]+:\d+:\d+)$")
+_LIBRARY = ("library/", "/rustc/")
+"""Where a panic is the standard library's word on one that came before."""
+
+
+def panic_of(api: Api, config: Config, workload: Workload, pod: str) -> str:
+    """The last panic since the last swap in the log of `pod`, or "" when none can be read.
+
+    As "src/x.rs:12:5: message", on one line.
+    """
+    path = f"/api/v1/namespaces/{config.name}/pods/{pod}/log?"
+    # Beside a sidecar the API server wants to know which; alone it needs no name.
+    for container in ({"container": workload.name}, {}):
+        try:
+            answer = api.get(path + urlencode({**container, "tailLines": LINES}))
+        except CannotTell:  # what failed is known already: this only adds to it
+            return ""
+        if answer.status == 200:
+            return last_panic(answer.body.decode("utf-8", "replace").splitlines())
+    return ""
+
+
+def last_panic(lines: Sequence[str]) -> str:
+    """Place and message of the last panic of what was swapped in last, or "". Pure.
+
+    The supervisor marks every start: one of the same generation is a restart, and one that it
+    rolled back to follows the process that failed. So the panic is looked for before those too.
+    """
+    marks = [-1, *(n for n, line in enumerate(lines) if line.startswith(MARK))]
+    end = len(lines)
+    for n in reversed(range(len(marks))):
+        start = marks[n]
+        found = list(_panics(lines[start + 1 : end]))
+        if found:
+            own = [one for one in found if not one[0].startswith(_LIBRARY)]
+            place, message = (own or found)[-1]
+            return f"{place}: {message}"[:_LENGTH] if message else place
+        if n == 0 or not _goes_on(lines, marks[n - 1], start):
+            break
+        end = start
+    return ""
+
+
+def _goes_on(lines: Sequence[str], before: int, start: int) -> bool:
+    """Whether the start at `start` is what became of the one at `before` (-1: cut off)."""
+    this = _MARKED.match(lines[start])
+    if this is None:
+        return False
+    back = f"kindloop: rolled back to {this['digest']}:"
+    if any(line.startswith(back) for line in lines[before + 1 : start]):
+        return True
+    last = _MARKED.match(lines[before]) if before >= 0 else None
+    return last is not None and last["generation"] == this["generation"]
+
+
+def _panics(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for n, line in enumerate(lines):
+        if new := _NEW.search(line):
+            yield new["place"], _joined(lines[n + 1 :])
+        elif old := _OLD.search(line):
+            yield from _old(old["message"], lines[n + 1 :])
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """The message: its first line, and those after it that are indented, as of `assert_eq!`."""
+    if not lines or lines[0].startswith(("note: ", "stack backtrace:", "kindloop: ")):
+        return ""
+    parts = [lines[0].strip()]
+    for line in lines[1:]:
+        if not line.startswith(" "):
+            break
+        parts.append(line.strip())
+    return ", ".join(parts)
+
+
+def _old(first: str, after: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """A panic as Rust wrote it before 1.73: quoted, over as many lines as the message has."""
+    parts: list[str] = []
+    for line in (first, *after[:20]):
+        if end := _OLD_END.match(line):
+            parts.append(end["message"].strip())
+            yield end["place"], ", ".join(part.rstrip(",") for part in parts if part)
+            return
+        parts.append(line.strip())

@@ -1,0 +1,1 @@
+"""How fast saves are served, measured on a kind cluster of its own: `nox -s bench`."""
