@@ -140,10 +140,8 @@ def why_rollout(config: Config, planned: Plan) -> str:
     if planned.with_binary:
         return "the binary is to be in the image"
     before = state.read_json(_record_file(config))
-    if not isinstance(before, dict):
-        return "nothing was deployed yet"
-    if not before:
-        return "the last deployment did not end"
+    if not before or not isinstance(before, dict):
+        return "nothing was deployed yet" if before is None else "the last deployment did not end"
     now = planned.as_record()
     for name, reference in now["images"].items():
         if before.get("images", {}).get(name) != reference:

@@ -18,18 +18,29 @@ from kindloop.errors import ConfigError
 from kindloop.fingerprint import digest_mapping
 from kindloop.tools import version_of
 
-__all__ = ["Decision", "Left", "Observed", "Record", "decide", "key_of", "order", "plan"]
+__all__ = [
+    "Decision",
+    "Ended",
+    "Left",
+    "Observed",
+    "Record",
+    "decide",
+    "key_of",
+    "order",
+    "plan",
+]
 
 SCHEMA = 1
 """Part of every key and record; raised when a key no longer means the same."""
 UP_TO_DATE = "up to date"
+Ended = Literal["interrupted", "failed", "cleaned"]
 
 
 @dataclass(frozen=True)
 class Left:
-    """What a run that did not end well left behind."""
+    """What a run that did not end well left behind, or one whose outputs were cleaned."""
 
-    how: Literal["interrupted", "failed"]
+    how: Ended
     files: Mapping[str, str] = field(default_factory=dict)
     """Digest of each output file then, by path relative to app.root."""
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -169,7 +180,7 @@ def decide(
 ) -> Decision:
     """Whether this stage is stale, given the keys of its needs and which of them are stale."""
     if record is None:
-        changes = [f"{observed.left.how} last time"] if observed.left else ["never built"]
+        changes = [_why_unrecorded(observed.left)]
     else:
         changes = _interruption(observed, "interrupted")
         changes += _changes(record, observed)
@@ -186,6 +197,12 @@ def decide(
 def _unknown(name: str, path: Sequence[str], stages: Mapping[str, Stage]) -> ConfigError:
     asked = f"stage {path[-1]} needs {name}, which is not a stage" if path else f"no stage {name}"
     return ConfigError(asked, hint=f"the stages of kindloop.yaml: {', '.join(stages) or 'none'}")
+
+
+def _why_unrecorded(left: Left | None) -> str:
+    if left is None:
+        return "never built"
+    return "cleaned" if left.how == "cleaned" else f"{left.how} last time"
 
 
 def _interruption(observed: Observed, how: str) -> list[str]:

@@ -14,14 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from kindloop import cargo, state, tools
 from kindloop.cargo import TargetPlan
 from kindloop.config import Config, Stage
 from kindloop.errors import ConfigError
 from kindloop.fingerprint import Digests
-from kindloop.stage_plan import Left, Record
+from kindloop.stage_plan import Ended, Left, Record
 from kindloop.targets import COMPILERS
 from kindloop.toolchain import Toolchain
 
@@ -122,14 +121,18 @@ class Site:
             return None
         document = state.read_json(self._mark_path(name)) or {}
         files, inputs = document.get("files") or {}, document.get("inputs") or {}
-        how: Literal["failed", "interrupted"] = (
-            "failed" if document.get("how") == "failed" else "interrupted"
-        )
-        return Left(how, files, inputs, float(document.get("started_s") or 0.0))
+        how = document.get("how")
+        known: Ended = how if how in ("failed", "cleaned") else "interrupted"
+        return Left(known, files, inputs, float(document.get("started_s") or 0.0))
 
     def forget(self, name: str) -> None:
-        """Drop what is known about the stage."""
-        self._mark_path(name).unlink(missing_ok=True)
+        """Drop the record of the stage, but not which inputs its command has seen.
+
+        Cargo goes by dates: an input that is other than then must get a new one.
+        """
+        last = self.left(name) or self.record(name)
+        if last is not None:
+            self.mark(name, Left("cleaned", last.files, last.inputs, last.started_s))
         (self.build_dir / f"{name}.json").unlink(missing_ok=True)
 
     def _mark_path(self, name: str) -> Path:

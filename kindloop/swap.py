@@ -302,16 +302,13 @@ def _place_files(
     """The tree of the synced files, placed, and whether what differs in it asks for a restart."""
     if not workload.sync:
         return None, False
-    tree = folder.place_tree(_sources(config, workload))
+    files = swapfiles.tree_files(config.app.root, workload.sync, workload=workload.name)
+    tree = folder.place_tree(files)
     if current is None or current.tree == tree:
         return tree, False
     before, now = (folder.trees / name for name in (current.tree or "none", tree))
     restarting = [one.to for one in workload.sync if one.on_change == "restart"]
     return tree, any(_below(before, to) != _below(now, to) for to in restarting)
-
-
-def _sources(config: Config, workload: Workload) -> dict[str, Path]:
-    return swapfiles.tree_files(config.app.root, workload.sync, workload=workload.name)
 
 
 def _below(tree: Path, to: str) -> dict[str, tuple[bool, bytes]]:

@@ -78,7 +78,7 @@ class Engine:
             threading.Thread(target=self._pump, name="kindloop-pump", daemon=True).start()
             heard = stack.enter_context(Keys(self._inbox.put)) if keys else None
             self._patrol = Patrol(self._world)
-            self._tell_transports()
+            self._meet()
             self._serve(Job("start", time.monotonic(), everything=True))
             self._follow()
             more = "; ? shows the keys" if heard and heard.active else ""
@@ -101,6 +101,8 @@ class Engine:
 
     def _next(self) -> Message | None:
         """What came next; None when it is time to look around."""
+        if "q" in self._pending:
+            return "q"
         if self._pending:
             return self._pending.popleft()
         due_s = self._patrol.due_s
@@ -260,10 +262,12 @@ class Engine:
         if self._settings_differ() and self._reread():
             self._serve(Job("heal", time.monotonic(), everything=True))
             return
-        lines, job = self._patrol.look(stages_too=not (self._held or self._paused or self._git))
+        # What waits must not be built by a repair.
+        waits = bool(self._held or self._paused or self._git)
+        lines, job = self._patrol.look(stages_too=not waits)
         for line in lines:
             self._tell(line)
-        if job:
+        if job and not waits:
             self._serve(job)
 
     def _tell(self, line: Saved) -> None:
@@ -285,7 +289,7 @@ class Engine:
             if config == self._config:
                 return False
             self._world.take_over(config)
-            self._watcher.rewatch(changes.watched(config))
+            self._rewatch(config)
         except Interrupted:
             raise
         except KindloopError as exc:
@@ -296,6 +300,14 @@ class Engine:
         self._ignore()
         report.line(f"{config.path.name} was read again")
         return True
+
+    def _rewatch(self, config: Config) -> None:
+        """Watch what the settings declare; where that fails, all stays as it was."""
+        try:
+            self._watcher.rewatch(changes.watched(config))
+        except KindloopError:
+            self._world.take_over(self._config)
+            raise
 
     def _ignore(self) -> None:
         declared = [root.path for root in changes.declared(self._config)]
@@ -316,10 +328,13 @@ class Engine:
                 lambda: self._world.desk.api, self._config, wanted[name], self._inbox.put
             )
 
-    def _tell_transports(self) -> None:
+    def _meet(self) -> None:
+        """Tell how files travel to each workload, and see how it stands before the first round."""
         for workload in self._world.swappable():
             choice = self._world.desk.choice(workload)
             report.line(f"{workload.name}: {choice.kind}, {choice.reason}")
+        for workload in self._world.swappable():
+            self._guarded(lambda one=workload: self._world.look(one))  # type: ignore[misc]
 
     def _close(self) -> None:
         self._closed.set()

@@ -22,6 +22,8 @@ from kindloop.watching import Batch
 
 __all__ = ["Inbox", "Message", "Referee", "digest_of", "unseen"]
 
+MANY = 200
+"""Paths beyond which nobody asks of each whether it is new: another branch was checked out."""
 NOTICE_S = 3.0
 """Seconds after which a running stage is told: a save that takes longer looks like none."""
 
@@ -146,9 +148,10 @@ def unseen(world: World, paths: Iterable[Path], digests: Digests) -> frozenset[P
     concern more than stages count; everything does where something is not as it should be.
     """
     config, site = world.config, world.site
-    chosen = frozenset(paths)
-    if world.tried or any(not s.good for s in world.standing.values()):
-        return changes.classify(config, site.place, chosen).paths
+    chosen = changes.classify(config, site.place, paths).paths
+    ill = world.tried or any(not one.good for one in world.standing.values())
+    if ill or len(chosen) > MANY:
+        return chosen
     records = {name: site.record(name) for name in config.stages}
     return frozenset(p for p in chosen if not _seen(world, p, records, digests))
 
@@ -159,8 +162,6 @@ def _seen(world: World, path: Path, records: Mapping[str, Record | None], digest
     digest = digest_of(path, digests)
     bare = digest.removesuffix("+x") if digest else None
     if bare and any(bare == record.files.get(name) for record in records.values() if record):
-        return True
-    if not change:
         return True
     if change.settings or change.sync or change.images or change.manifests or change.cluster:
         return False

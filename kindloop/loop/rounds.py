@@ -64,7 +64,6 @@ class Round:
         self._built: dict[str, stages.Built] = {}
         self._ran: dict[str, float] = {}
         self._failed: dict[str, KindloopError] = {}
-        self._skipped: set[str] = set()
         self.published = False
         """Whether what the job asks for was given to the pods; what came of it may be open."""
 
@@ -110,8 +109,7 @@ class Round:
             return list(every)
         needs = {name: set(stages.order(every, [name])) for name in every}
         stuck = {name for name in tried.keys() & needs if self._touched.isdisjoint(needs[name])}
-        self._skipped |= {name for name in every if needs[name] & stuck}
-        return [name for name in every if name not in self._skipped]
+        return [name for name in every if stuck.isdisjoint(needs[name])]
 
     def _attempt(self, names: Iterable[str], *, force: bool) -> bool:
         """Whether all of it went well."""
@@ -130,7 +128,6 @@ class Round:
         self._built |= attempt.built
         self._ran |= {n: one.duration_s for n, one in attempt.built.items() if one.ran}
         self._failed |= attempt.failed
-        self._skipped |= set(attempt.skipped)
         for name in attempt.built:
             self._world.tried.pop(name, None)
         for name in attempt.failed:
@@ -153,8 +150,8 @@ class Round:
 
     def _lacking(self) -> list[Workload]:
         """The workloads whose binary could not be built."""
-        gone = self._failed.keys() | self._skipped
-        return [w for w in self._config.workloads.values() if w.artifact in gone]
+        workloads = self._config.workloads.values()
+        return [w for w in workloads if w.artifact and w.artifact not in self._built]
 
     def _concerned(self) -> list[Workload]:
         """The workloads that may have to serve something else, as far as their binary is there."""
@@ -193,10 +190,11 @@ class Round:
                     lines.append(self._not_served(workload, exc))
                     continue
                 standing = self._world.standing.get(workload.name)
-                if pushed.changed or standing is None or not standing.good:
+                good = standing is not None and standing.good
+                if pushed.changed or not good or self._job.cause == "start":
                     self._world.standing.pop(workload.name, None)
                     waiting[workload.name] = pushed
-                elif (parts := self._parts(self._upstream(workload))) or self._job.cause == "start":
+                elif parts := self._parts(self._upstream(workload)):
                     lines.append(self._saved("unchanged", workload, parts=parts))
             self.published = True
             started_s = time.monotonic()

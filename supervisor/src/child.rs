@@ -92,7 +92,17 @@ fn pipe() -> Result<(Fd, Fd)> {
 unsafe fn become_program(program: &Fd, argv: &[*const c_char], envp: &[*const c_char]) -> Errno {
     libc::setpgid(0, 0);
     for signal in 1..=64 {
-        libc::signal(signal, libc::SIG_DFL);
+        // Not `signal`: the C library keeps two numbers for itself and would leave them ignored
+        // when they were so from birth. All zeros: the default, no flags, no mask.
+        let action = [0_usize; 4];
+        let none = core::ptr::null_mut::<usize>();
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            action.as_ptr(),
+            none,
+            8_usize,
+        );
     }
     let mut none: libc::sigset_t = core::mem::zeroed();
     libc::sigemptyset(&mut none);

@@ -40,7 +40,7 @@ pub struct Loop {
 
 impl Loop {
     pub fn new(settings: Settings) -> core::result::Result<Self, String> {
-        net::fill_standard();
+        sys::settle_descriptors();
         child::adopt_orphans();
         let signals = take_signals().map_err(|error| format!("signals: {error}"))?;
         let (listener, port) = net::listen(settings.listen)?;

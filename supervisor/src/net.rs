@@ -5,7 +5,7 @@ use alloc::string::String;
 use core::mem::size_of;
 use core::net::{IpAddr, SocketAddr};
 
-use crate::sys::{self, check, errno, Errno, Fd, Result};
+use crate::sys::{check, errno, Errno, Fd, Result};
 
 const BACKLOG: i32 = 64;
 
@@ -114,14 +114,4 @@ pub fn discard(fd: &Fd) -> bool {
         }
     }
     true
-}
-
-/// Descriptors 0 to 2 are taken from the start, so that none of ours can become one of them.
-pub fn fill_standard() {
-    while let Ok(fd) = sys::create("/dev/null", libc::O_RDWR, 0) {
-        if fd.0 > 2 {
-            return;
-        }
-        core::mem::forget(fd);
-    }
 }

@@ -284,3 +284,17 @@ pub fn unlink(path: &str, flags: c_int) -> Result<()> {
     // SAFETY: the name is ended by a null byte.
     check(unsafe { libc::unlinkat(libc::AT_FDCWD, name.as_ptr(), flags) }).map(drop)
 }
+
+/// Descriptors 0 to 2 are taken from the start, so that none of ours can become one of them, and
+/// what was inherited beyond them does not reach the app.
+pub fn settle_descriptors() {
+    while let Ok(fd) = create("/dev/null", libc::O_RDWR, 0) {
+        if fd.0 > 2 {
+            break;
+        }
+        core::mem::forget(fd);
+    }
+    let on_exec = 1 << 2;
+    // SAFETY: no memory is involved. A kernel without this call leaves things as they are.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, on_exec) };
+}

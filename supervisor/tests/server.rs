@@ -109,15 +109,7 @@ fn abuse_stops_neither_swaps_nor_probes() {
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(pod.asked("version"), "e");
-    let patience = Instant::now() + common::PATIENCE;
-    while pod.fds() > fds {
-        assert!(
-            Instant::now() < patience,
-            "{} descriptors, {fds} before",
-            pod.fds()
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    pod.wait_for_fds(fds);
 }
 
 fn pod_generation(version: &str) -> usize {

@@ -255,6 +255,8 @@ def opened() -> Iterator[Bed]:
     env = {"XDG_STATE_HOME": str(STATE), "KUBECONFIG": str(STATE / "users-kubeconfig")}
     for name in ("KINDLOOP_CONFIG", "KINDLOOP_PROFILE"):
         os.environ.pop(name, None)
+    # kind and kubectl may be there and nowhere else.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     loop = Loop(CHECKOUT, NAME, free_offset(3000), env)
     loop.run("dev-down")  # what a killed run left
     try:

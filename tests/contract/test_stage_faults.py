@@ -279,7 +279,7 @@ def test_clean_forgets_and_removes_what_is_below_the_target_folder(project: Proj
     assert artifact
     assert not artifact.exists()
     assert (project.app / "gen/x").exists()
-    assert set(project.why().values()) == {"never built"}
+    assert set(project.why().values()) == {"cleaned"}
     with pytest.raises(ConfigError, match="no stage nothing"):
         stages.clean(project.config, ["nothing"], engine_platform=ENGINE)
 

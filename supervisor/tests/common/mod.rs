@@ -60,7 +60,9 @@ impl Folder {
 
     pub fn place(&self, artifact: &[u8]) -> String {
         let digest = sha256(artifact);
-        self.place_as(&digest, artifact, 0o755);
+        if !self.0.join("bin").join(&digest).exists() {
+            self.place_as(&digest, artifact, 0o755);
+        }
         digest
     }
 
@@ -252,6 +254,19 @@ impl Supervised {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .unwrap()
             .count()
+    }
+
+    /// No more than these, once the last clients are gone.
+    pub fn wait_for_fds(&self, most: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.fds() > most {
+            assert!(
+                Instant::now() < until,
+                "{} descriptors, {most} before",
+                self.fds()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn rss_kb(&self) -> u64 {
