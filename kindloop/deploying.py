@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from kindloop import (
 from kindloop.config import SUPERVISOR_STAGE, Config, Workload
 from kindloop.errors import KindloopError, RolloutFailed, Unhealthy
 from kindloop.sources import workload_base
+from kindloop.supervised import Verdict
 from kindloop.swap import Desk, Pushed
 
 __all__ = [
@@ -47,6 +50,10 @@ __all__ = [
 
 Transport = Literal["mount", "exec", "none"]
 
+BACK_S = 5.0
+"""Seconds that the last good binary may take to answer again after a roll back."""
+TURN_S = 0.1
+"""Seconds between two looks at whether a Deployment's old pods are gone."""
 SETTLE_S = 30.0
 """Seconds that a swap may take: grace and probation of the supervisor, and a busy machine."""
 
@@ -204,8 +211,7 @@ def settle_swap(workload: Workload, desk: Desk, pushed: Pushed) -> Deployed:
         verdict = desk.settle(workload, pushed.want, SETTLE_S)
         step.note(f"{swap.short(pushed.want.digest)} {', '.join(pushed.changed) or 'as it was'}")
         if verdict.state != "fresh":
-            panic = desk.panic(workload, verdict)
-            raise swap.as_rollout(swap.failure(workload, verdict, panic))
+            raise _failed(workload, desk, verdict)
     took_s = answers(workload)
     return Deployed(workload.name, workload.url, "", step.took_s, took_s, pushed.want.digest)
 
@@ -263,10 +269,12 @@ def _settle(
     def ask() -> None:
         """See a binary that cannot run at once, instead of a pod that is never ready."""
         try:
+            _await_new_pods(config, workload, desk)
             verdict = desk.settle(workload, pushed.want, workload.ready_s)
             if verdict.state != "fresh":
-                panic = desk.panic(workload, verdict)
-                failed.append(swap.as_rollout(swap.failure(workload, verdict, panic)))
+                failed.append(_failed(workload, desk, verdict))
+            if not verdict.pods:
+                return  # of pods that are not there, or say nothing, the rollout knows more
         except KindloopError as exc:
             failed.append(swap.as_rollout(exc))
         except Exception as exc:  # a question that died must not pass for an answer
@@ -290,6 +298,29 @@ def _settle(
         )
     took_s = answers(workload)
     return Deployed(workload.name, workload.url, image, rollout_s, took_s, pushed.want.digest)
+
+
+def _failed(workload: Workload, desk: Desk, verdict: Verdict) -> KindloopError:
+    """The error for a verdict that is not fresh, told when what took its place answers."""
+    error = swap.as_rollout(desk.failed(workload, verdict))
+    if verdict.state == "rolled_back" and workload.url:
+        with contextlib.suppress(Unhealthy):
+            verify.wait_quick(workload.url + workload.health, BACK_S)
+            return error
+        error.why = "the new binary does not run, and the last good one does not answer yet"
+    return error
+
+
+def _await_new_pods(config: Config, workload: Workload, desk: Desk) -> None:
+    """Wait until no pod of an older template is counted: it would answer for the new one."""
+    path = f"/apis/apps/v1/namespaces/{config.name}/deployments/{workload.name}"
+    deadline_s = time.monotonic() + workload.ready_s
+    while (found := desk.api.json(path, or_none=True)) and time.monotonic() < deadline_s:
+        status = found.get("status", {})
+        seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+        if seen and status.get("replicas", 0) == status.get("updatedReplicas", 0):
+            return
+        time.sleep(TURN_S)  # the rollout is watched beside this
 
 
 def _record_file(config: Config) -> Path:

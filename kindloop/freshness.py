@@ -10,7 +10,7 @@ from typing import Literal
 
 from kindloop import cluster, deploying, host, rollout, stages, swap, swapfiles, verify
 from kindloop.config import Config, Workload
-from kindloop.errors import BuildFailed, CannotTell, KindloopError, ToolFailed, ToolMissing
+from kindloop.errors import BuildFailed, KindloopError, ToolFailed
 from kindloop.fingerprint import Digests
 from kindloop.pods import complete
 from kindloop.supervised import Verdict
@@ -83,7 +83,11 @@ def running(config: Config, workload: Workload, platform: str, desk: Desk) -> Fr
         return Fresh(workload.name, "stale", f"{exc.message}; next: {exc.hint}")
     if path is None:
         return Fresh(workload.name, "unknown", "it has no artifact")
-    digest = Digests().of(str(path))
+    try:
+        digest = Digests().of(str(path))
+    except OSError as exc:
+        why = f"{path} cannot be read: {exc.strerror}"
+        return Fresh(workload.name, "stale", f"{why}; next: invoke dev-rebuild --clean")
     waiting = _not_published(config, workload, digest)
     if waiting:
         why = f"{', '.join(waiting)} changed and not swapped in"
@@ -117,14 +121,13 @@ def _asked(config: Config, desk: Desk) -> list[Fresh]:
     try:
         platform = host.require_engine().platform
         cluster.require(config)
-        found += [look(config, w, platform, desk) for w in config.workloads.values()]
+        for workload in config.workloads.values():
+            found.append(look(config, workload, platform, desk))  # noqa: PERF401 - kept on an error
     except KindloopError as exc:
         # A node that was started again has another connection.
         desk.forget()
-        cannot = isinstance(exc, CannotTell | ToolFailed | ToolMissing) or exc.exit_code not in (
-            1,
-            4,
-        )
+        # A tool that fails has given no answer either.
+        cannot = isinstance(exc, ToolFailed) or exc.exit_code not in (1, 4)
         state: State = "unknown" if cannot else "unhealthy"
         hint = f"; next: {exc.hint}" if exc.hint else ""
         found.append(Fresh(config.name, state, exc.message + hint))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -225,6 +226,16 @@ class Desk:
                 return found
         return ""
 
+    def failed(self, workload: Workload, verdict: Verdict) -> KindloopError:
+        """The error for a verdict that is not fresh, with what the binary itself said of it."""
+        panic = self.panic(workload, verdict)
+        said: list[str] = []
+        if not panic and verdict.state in ("unhealthy", "rolled_back"):
+            # One pod is enough: all of them run the same binary.
+            for one in verdict.pods[:1]:
+                said = supervised.words_of(self.api, self.config, workload, one.pod)
+        return failure(workload, verdict, panic, said)
+
     def __enter__(self) -> Self:
         return self
 
@@ -246,11 +257,14 @@ def _lacks(one: Report, want: Want) -> bool:
     return one.wanted_generation != want.generation or older
 
 
-def failure(workload: Workload, verdict: Verdict, panic: str = "") -> KindloopError:
-    """The error for a verdict that is not fresh."""
+def failure(
+    workload: Workload, verdict: Verdict, panic: str = "", said: Sequence[str] = ()
+) -> KindloopError:
+    """The error for a verdict that is not fresh; `said` are the last lines of the binary. Pure."""
     evidence = [f"{one.pod}: {one.reason or one.state}" for one in verdict.pods]
     if panic:
         evidence.append(f"panicked at {panic}")
+    evidence += said
     hint = verdict.hint or "invoke dev-status"
     if hint == "invoke dev-logs":
         hint = f"mend it and save, or: {hint}"

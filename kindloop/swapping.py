@@ -30,8 +30,8 @@ class Row:
                 yield f"  {one.pod}: {one.why}"
                 continue
             digest = swap.short(one.running_digest) if one.running_digest else "nothing"
-            times = " ".join(f"{name} {ms:.0f} ms" for name, ms in one.timings_ms.items())
-            yield f"  {one.pod}: runs {digest}, {one.state}, {one.restarts} restarts {times}"
+            times = "".join(f", {name} {ms:.0f} ms" for name, ms in one.timings_ms.items())
+            yield f"  {one.pod}: runs {digest}, {one.state}, {one.restarts} restarts{times}"
 
 
 def push(config: Config, name: str = "") -> None:

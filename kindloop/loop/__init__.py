@@ -5,13 +5,13 @@ Threads that watch files, keys and supervisors feed one inbox; the main thread d
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 
-from kindloop import cluster, host, process, report, state
+from kindloop import changes, cluster, host, process, report, state, watching
 from kindloop.config import Config
-from kindloop.errors import ConfigError, Interrupted
+from kindloop.errors import ConfigError, Interrupted, ToolMissing
 from kindloop.loop.engine import Engine
+from kindloop.loop.world import UNHEARD
 
 __all__ = ["watch"]
 
@@ -34,12 +34,16 @@ def watch(
         with state.lock(lock, f"the watch of {config.name}"):
             _watch(config, load, smoke=verify == "smoke", keys=not json)
     except OSError as exc:
-        if exc.errno not in (errno.EPIPE, errno.EIO):
+        if exc.errno not in UNHEARD:
             raise
         raise Interrupted("nobody reads the output any more") from exc
 
 
 def _watch(config: Config, load: Callable[[], Config], *, smoke: bool, keys: bool) -> None:
+    problem = watching.limits_problem(changes.watched(config))
+    if problem:
+        what, _, hint = problem.partition(": ")
+        raise ToolMissing(what, hint=hint)
     platform = host.require_engine().platform
     cluster.require(config)
     children = config.local / "children"

@@ -6,25 +6,26 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from kindloop import changes, flows, gitstate, report, saves, stages, watching
 from kindloop.config import Config
-from kindloop.errors import Interrupted, KindloopError, ToolMissing
+from kindloop.errors import Interrupted, KindloopError
 from kindloop.fingerprint import Digests
 from kindloop.keys import Keys
 from kindloop.loop.followers import Follower, News
 from kindloop.loop.patrol import Patrol
 from kindloop.loop.referee import Inbox, Message, Referee, digest_of, unseen
 from kindloop.loop.rounds import Round
-from kindloop.loop.world import World, show
+from kindloop.loop.world import World, as_error, show
 from kindloop.process import Stop
 from kindloop.saves import Job, Saved
 from kindloop.swap import Desk
-from kindloop.watching import Batch, Root, Watcher
+from kindloop.watching import Batch, Watcher
 
 __all__ = ["Engine"]
 
@@ -59,7 +60,6 @@ class Engine:
         """Serve until q. Raises KindloopError when the environment is gone, or Interrupted."""
         with ExitStack() as stack:
             roots = changes.watched(self._config)
-            _check_limits(roots)
             desk = stack.enter_context(Desk(self._config))
             site = stack.enter_context(stages.opened(self._config, self._platform))
             self._world = World(self._config, self._platform, desk, site, self._smoke)
@@ -114,6 +114,12 @@ class Engine:
             return None
 
     def _take(self, message: Message | None) -> None:
+        try:
+            self._do(message)
+        except OSError as exc:
+            show(as_error(exc))
+
+    def _do(self, message: Message | None) -> None:
         match message:
             case Batch():
                 self._saved(message)
@@ -186,7 +192,8 @@ class Engine:
     def _pause(self, key: str) -> None:
         self._paused = not self._paused
         count = len(self._held.paths) if self._held else 0
-        text = "paused: saves wait for p" if self._paused else f"goes on, {count} files were saved"
+        files = f"{count} file{'' if count == 1 else 's'}"
+        text = "paused: saves wait for p" if self._paused else f"goes on; saved: {files}"
         report.key(text, data={"key": key, "paused": self._paused, "waiting": count})
         self._release()
 
@@ -244,12 +251,13 @@ class Engine:
             return this.run(), this.published
         except Interrupted:
             raise
-        except KindloopError as exc:
-            self._patrol.troubled(exc)
-            show(exc)
+        except (KindloopError, OSError) as exc:
+            error = as_error(exc) if isinstance(exc, OSError) else exc
+            self._patrol.troubled(error)
+            show(error)
             took_s = time.monotonic() - job.since_s
             served = self._world.served(None)
-            return [Saved("failed", took_s, served=served, reason=exc.message)], False
+            return [Saved("failed", took_s, served=served, reason=error.message)], False
 
     def _look(self) -> None:
         """Find what no event told: content, pods, settings that are other than they should be."""
@@ -334,16 +342,9 @@ class Engine:
             choice = self._world.desk.choice(workload)
             report.line(f"{workload.name}: {choice.kind}, {choice.reason}")
         for workload in self._world.swappable():
-            self._guarded(lambda one=workload: self._world.look(one))  # type: ignore[misc]
+            self._guarded(partial(self._world.look, workload))
 
     def _close(self) -> None:
         self._closed.set()
         for follower in self._followers.values():
             follower.close()
-
-
-def _check_limits(roots: Sequence[Root]) -> None:
-    problem = watching.limits_problem(roots)
-    if problem:
-        what, _, hint = problem.partition(": ")
-        raise ToolMissing(what, hint=hint or "invoke dev-doctor")

@@ -66,7 +66,7 @@ class Follower:
                 found = supervised.follow(
                     self._api(), self._config, self._workload, revisions, WAIT_S
                 )
-            except KindloopError:
+            except (KindloopError, OSError):
                 if answered:
                     self._say(None)
                 answered = False

@@ -23,7 +23,7 @@ from kindloop.errors import (
     Unhealthy,
 )
 from kindloop.loop.settling import settled
-from kindloop.loop.world import Overtaken, World, hushed, patiently, show, told
+from kindloop.loop.world import Overtaken, World, as_error, hushed, patiently, show, told
 from kindloop.process import Stop
 from kindloop.saves import Job, Result, Saved
 from kindloop.stage_plan import Observed
@@ -186,8 +186,9 @@ class Round:
                     pushed = self._push(workload)
                 except Interrupted:
                     raise
-                except KindloopError as exc:
-                    lines.append(self._not_served(workload, exc))
+                except (KindloopError, OSError) as exc:
+                    error = as_error(exc) if isinstance(exc, OSError) else exc
+                    lines.append(self._not_served(workload, error))
                     continue
                 standing = self._world.standing.get(workload.name)
                 good = standing is not None and standing.good

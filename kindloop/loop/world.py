@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,10 @@ from kindloop.stage_site import Site, renewed
 from kindloop.supervised import Verdict
 from kindloop.swap import Desk
 
-__all__ = ["Overtaken", "World", "hushed", "patiently", "show", "told"]
+__all__ = ["UNHEARD", "Overtaken", "World", "as_error", "hushed", "patiently", "show", "told"]
+
+UNHEARD = frozenset({errno.EPIPE, errno.EIO})
+"""What a write to a closed pipe or terminal says."""
 
 LOCK_S = 0.1
 """Seconds between two attempts at a lock that another command holds."""
@@ -153,6 +157,15 @@ def hushed() -> Iterator[None]:
         yield
     finally:
         report.use(renderer)
+
+
+def as_error(error: OSError) -> KindloopError:
+    """The same as a failure that ends no watch. Raises it when nobody hears us any more."""
+    if error.errno in UNHEARD:
+        raise error
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    why = "the disk is full" if error.errno == errno.ENOSPC else ""
+    return KindloopError(what, why=why, hint="invoke dev-doctor")
 
 
 def told(error: KindloopError) -> Sequence[str]:

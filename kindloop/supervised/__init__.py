@@ -14,7 +14,7 @@ from kindloop.apiserver import Api
 from kindloop.config import Config, Workload
 from kindloop.errors import CannotTell, Unhealthy
 from kindloop.supervised.asking import ASK_S, Asked, Pods, ask, ask_all, look
-from kindloop.supervised.panics import last_panic, panic_of
+from kindloop.supervised.panics import last_panic, last_words, panic_of, words_of
 from kindloop.supervised.verdicts import (
     BAD,
     VERSION,
@@ -38,9 +38,11 @@ __all__ = [
     "follow",
     "judge",
     "last_panic",
+    "last_words",
     "look",
     "panic_of",
     "wait",
+    "words_of",
 ]
 
 LOOK_S = 0.2

@@ -10,10 +10,12 @@ from kindloop.apiserver import Api
 from kindloop.config import Config, Workload
 from kindloop.errors import CannotTell
 
-__all__ = ["last_panic", "panic_of"]
+__all__ = ["last_panic", "last_words", "panic_of", "words_of"]
 
 LINES = 200
 """Lines of the log that are looked through; a panic with its backtrace takes about 60."""
+WORDS = 5
+"""Lines of a program that ended: the last ones say why."""
 MARK = "kindloop: swap "
 """How the supervisor's line begins at which the output of another process starts."""
 _MARKED = re.compile(rf"^{MARK}generation=(?P<generation>\d+) digest=(?P<digest>[0-9a-f]+)")
@@ -31,16 +33,25 @@ def panic_of(api: Api, config: Config, workload: Workload, pod: str) -> str:
 
     As "src/x.rs:12:5: message", on one line.
     """
+    return last_panic(_log(api, config, workload, pod))
+
+
+def words_of(api: Api, config: Config, workload: Workload, pod: str) -> list[str]:
+    """The last lines that what was swapped in last wrote in `pod`; none when none can be read."""
+    return last_words(_log(api, config, workload, pod))
+
+
+def _log(api: Api, config: Config, workload: Workload, pod: str) -> list[str]:
     path = f"/api/v1/namespaces/{config.name}/pods/{pod}/log?"
     # Beside a sidecar the API server wants to know which; alone it needs no name.
     for container in ({"container": workload.name}, {}):
         try:
             answer = api.get(path + urlencode({**container, "tailLines": LINES}))
         except CannotTell:  # what failed is known already: this only adds to it
-            return ""
+            return []
         if answer.status == 200:
-            return last_panic(answer.body.decode("utf-8", "replace").splitlines())
-    return ""
+            return answer.body.decode("utf-8", "replace").splitlines()
+    return []
 
 
 def last_panic(lines: Sequence[str]) -> str:
@@ -64,16 +75,38 @@ def last_panic(lines: Sequence[str]) -> str:
     return ""
 
 
+def last_words(lines: Sequence[str]) -> list[str]:
+    """The last lines of what was swapped in last, of its own: none of who took its place. Pure."""
+    marks = [-1, *(n for n, line in enumerate(lines) if line.startswith(MARK))]
+    end = len(lines)
+    for n in reversed(range(len(marks))):
+        start = marks[n]
+        own = [line for line in lines[start + 1 : end] if not line.startswith("kindloop: ")]
+        goes_on = n > 0 and _goes_on(lines, marks[n - 1], start)
+        if own and not (goes_on and _rolled_back(lines, marks[n - 1], start)):
+            return own[-WORDS:]
+        if not goes_on:
+            break
+        end = start
+    return []
+
+
 def _goes_on(lines: Sequence[str], before: int, start: int) -> bool:
     """Whether the start at `start` is what became of the one at `before` (-1: cut off)."""
     this = _MARKED.match(lines[start])
     if this is None:
         return False
-    back = f"kindloop: rolled back to {this['digest']}:"
-    if any(line.startswith(back) for line in lines[before + 1 : start]):
+    if _rolled_back(lines, before, start):
         return True
     last = _MARKED.match(lines[before]) if before >= 0 else None
     return last is not None and last["generation"] == this["generation"]
+
+
+def _rolled_back(lines: Sequence[str], before: int, start: int) -> bool:
+    """Whether the start at `start` is the last good one in the place of the one at `before`."""
+    this = _MARKED.match(lines[start])
+    back = f"kindloop: rolled back to {this['digest']}:" if this else ""
+    return bool(back) and any(line.startswith(back) for line in lines[before + 1 : start])
 
 
 def _panics(lines: Sequence[str]) -> Iterator[tuple[str, str]]:

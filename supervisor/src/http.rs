@@ -197,7 +197,8 @@ impl Connection {
                 self.answer(200, kind, &core.metrics(), core.now);
             }
             Request::Status(Some(Wait { until, most_ms })) if !reached(until, core) => {
-                self.until = core.now + most_ms * 1000;
+                // Not the turn's time, which is a little older than the request.
+                self.until = sys::now_us() + most_ms * 1000;
                 self.stage = Stage::Waiting(until);
             }
             Request::Status(_) => {

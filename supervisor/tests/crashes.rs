@@ -117,7 +117,7 @@ fn without_roll_back_it_is_started_again_with_growing_pauses() {
     let used = pod.cpu_ms();
     for pause in [100, 200, 400, 800] {
         let line = pod.line("again in");
-        assert!(line.contains(&format!("(exit code 3 after ")), "{line}");
+        assert!(line.contains("(exit code 3 after "), "{line}");
         assert!(line.contains(&format!("again in {pause} ms")), "{line}");
     }
     assert!(began.elapsed() >= Duration::from_millis(600));

@@ -93,7 +93,7 @@ fn abuse_stops_neither_swaps_nor_probes() {
         });
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                let noise: Vec<u8> = (0..10_240_u32).map(|at| (at * 7919 >> 3) as u8).collect();
+                let noise: Vec<u8> = (0..10_240_u32).map(|at| ((at * 7919) >> 3) as u8).collect();
                 let _ = exchange(server, &noise);
             }
         });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import queue
 import threading
@@ -20,6 +21,7 @@ from kindloop.errors import (
     BuildFailed,
     CannotTell,
     ConfigError,
+    Interrupted,
     KindloopError,
     Locked,
     NotOurs,
@@ -766,6 +768,36 @@ def test_an_error_in_a_round_is_told_and_the_watch_goes_on(
     engine._take(batch(world.config.root / "web/b.rs"))
     assert any("a stage is wrong" in text for text in shown.texts("line"))
     assert shown.texts("save")[-1].startswith("✗ not served")
+
+
+def test_a_full_disk_ends_neither_the_watch_nor_the_other_workload(
+    engine: Engine, world: World, hands: Hands, shown: Any
+) -> None:
+    desk: Any = world.desk
+    push = desk.push
+
+    def full(workload: Workload, *args: Any, **more: Any) -> Pushed:
+        if workload.name == "web":
+            raise OSError(errno.ENOSPC, "No space left on device", "/state/bin/x")
+        return push(workload, *args, **more)
+
+    desk.push = full
+    hands.ran = {"web", "api"}
+    engine._take(batch(world.config.root / "web/b.rs", world.config.root / "api/c.rs"))
+    lines = {e.data["workload"]: e.data["verdict"] for e in shown.events if e.kind == "save"}
+    assert lines == {"web": "failed", "api": "fresh"}
+    assert any("No space left" in text for text in shown.texts("line"))
+
+
+def test_output_that_nobody_reads_ends_the_watch(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unheard(*_args: Any, **_more: Any) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(loop, "_watch", unheard)
+    with pytest.raises(Interrupted, match="nobody reads"):
+        loop.watch(config, load=lambda: config)
 
 
 def test_faulty_settings_leave_the_old_ones_in_force(

@@ -37,12 +37,18 @@ pub fn app(script: &str) -> Vec<u8> {
     file
 }
 
+/// Below the ports that the kernel gives to clients: one of those could be taken again before the
+/// service binds it.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let first = u64::from(std::process::id()) * 61;
+    loop {
+        let next = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 11_000 + (next % 18_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A folder of its own, removed at the end.
