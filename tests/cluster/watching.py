@@ -22,7 +22,7 @@ from live import PATIENCE_S, Loop, Running, command, marked
 Event = dict[str, Any]
 T = TypeVar("T")
 
-READY = re.compile(r"watching \d+ places")
+READY = re.compile(r"watching \d+ [a-z ]+")
 CAT = re.compile(r'"name": "\w+", "species": "cat"')
 LEADER = """
 import fcntl, os, sys, termios
@@ -34,17 +34,12 @@ os.execvp(sys.argv[1], sys.argv[1:])
 class Watch:
     """`invoke dev-watch --json` in a process group of its own."""
 
-    def __init__(
-        self, loop: Loop, *words: str, ready: bool = True, env: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, loop: Loop, *words: str, env: dict[str, str] | None = None) -> None:
         self.loop = loop
         self.mark = f"KINDLOOP_TEST_MARK={uuid.uuid4()}"
         words = words or ("dev-watch", "--json")
-        self.running: Running = loop.start(
-            *words, env={**(env or {}), **dict([self.mark.split("=")])}
-        )
-        if ready:
-            self.running.until(lambda running: READY.search(running.text))
+        env = {**(env or {}), **dict([self.mark.split("=")])}
+        self.running: Running = loop.start(*words, env=env)
 
     @property
     def pid(self) -> int:
@@ -98,6 +93,12 @@ class Watch:
         return marked(self.mark)
 
     def __enter__(self) -> Self:
+        """Wait until it watches."""
+        try:
+            self.running.until(lambda running: READY.search(running.text))
+        except BaseException:
+            self._clean()
+            raise
         return self
 
     def __exit__(
@@ -106,6 +107,9 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._clean()
+
+    def _clean(self) -> None:
         if self.running.popen.poll() is None:
             self.running.popen.terminate()
             self.running.popen.wait(PATIENCE_S)

@@ -571,6 +571,19 @@ def test_a_roll_back_that_its_round_told_is_not_told_again(
     assert look(patrol)[0] == {}, "the round that made it fresh has said so"
 
 
+def test_a_url_that_falls_silent_is_told_with_what_was_seen(
+    patrol: Patrol, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patrol_room, "PASSING_S", 0.0)
+    monkeypatch.setattr(verify, "answers", lambda _url: "status 503")
+    object.__setattr__(world.config.workloads["web"], "url", "http://127.0.0.1:1")
+    lines, _ = patrol.look(stages_too=False)
+    assert [(line.workload, line.result) for line in lines] == [("web", "unhealthy")]
+    assert "http://127.0.0.1:1/health: status 503" in lines[0].line()
+    monkeypatch.setattr(verify, "answers", lambda _url: "")
+    assert look(patrol)[0] == {"web": "fresh again"}
+
+
 def test_a_swap_by_another_command_is_told_as_such(patrol: Patrol, world: World) -> None:
     world.standing["web"] = Standing(0, sha("old"), "fresh", sha("old"), {"pod-1": 0})
     assert look(patrol)[0] == {"web": "swapped"}
@@ -817,6 +830,39 @@ def test_another_environments_settings_are_refused(world: World) -> None:
     other = Config(world.config.path, "other")
     with pytest.raises(ConfigError, match="name is other"):
         world.take_over(other)
+
+
+def test_settings_that_the_cluster_cannot_have_are_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differs(_config: Config) -> None:
+        raise NotOurs("cluster mine was created with other settings")
+
+    monkeypatch.setattr(cluster, "require", differs)
+    before = world.config
+    with pytest.raises(NotOurs):
+        world.take_over(Config(before.path, before.name))
+    assert world.config is before
+
+
+def test_q_during_a_round_ends_it_without_another(
+    engine: Engine, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def overtaken(*_args: Any, **more: Any) -> Attempt:
+        asked.append("attempt")
+        assert len(asked) == 1, "a round after q"
+        stopped = threading.Event()
+        engine._inbox.put("q")
+        with more["stop"].waking(stopped.set):
+            assert stopped.wait(30)
+        return Attempt(superseded=True)
+
+    monkeypatch.setattr(stages, "attempt", overtaken)
+    engine._take(batch(world.config.root / "web/b.rs"))
+    engine._take(engine._next())
+    assert engine._quits
 
 
 def test_q_ends_it(engine: Engine) -> None:

@@ -55,7 +55,7 @@ impl Store {
             let user = json!({"id": id, "name": name, "email": email, "joined": "2024-05-17"});
             (id.to_string(), user)
         };
-        let users = [("ann", "Ann 1"), ("ben", "Ben Ode"), ("guest", "A Guest")].map(user);
+        let users = [("ann", "Ann Lee"), ("ben", "Ben Ode"), ("guest", "A Guest")].map(user);
         let leash = "7b0d4f7e-5f4f-4e1c-8a77-0c9a3a8f2d10";
         let seed = json!({
             "pets": {
