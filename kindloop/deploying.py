@@ -33,6 +33,7 @@ from kindloop.errors import KindloopError, RolloutFailed, Unhealthy
 from kindloop.sources import workload_base
 from kindloop.supervised import Verdict
 from kindloop.swap import Desk, Pushed
+from kindloop.swapplan import as_rollout
 
 __all__ = [
     "Deployed",
@@ -276,7 +277,7 @@ def _settle(
             if not verdict.pods:
                 return  # of pods that are not there, or say nothing, the rollout knows more
         except KindloopError as exc:
-            failed.append(swap.as_rollout(exc))
+            failed.append(as_rollout(exc))
         except Exception as exc:  # a question that died must not pass for an answer
             failed.append(RolloutFailed(f"{workload.name}: {exc!r}", hint="invoke dev-status"))
         if failed:
@@ -302,7 +303,7 @@ def _settle(
 
 def _failed(workload: Workload, desk: Desk, verdict: Verdict) -> KindloopError:
     """The error for a verdict that is not fresh, told when what took its place answers."""
-    error = swap.as_rollout(desk.failed(workload, verdict))
+    error = as_rollout(desk.failed(workload, verdict))
     if verdict.state == "rolled_back" and workload.url:
         with contextlib.suppress(Unhealthy):
             verify.wait_quick(workload.url + workload.health, BACK_S)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,10 @@ from typing import Self
 from kindloop import apiserver, report, rollout, supervised, swapfiles, transports
 from kindloop.apiserver import Api
 from kindloop.config import Config, Workload
-from kindloop.errors import CannotTell, KindloopError, RolloutFailed, Stale, Unhealthy
+from kindloop.errors import KindloopError
 from kindloop.supervised import Pods, Report, Verdict
 from kindloop.swapfiles import Folder, Placed, Want
+from kindloop.swapplan import changes, failure, place_files, short, want_of
 from kindloop.transports import Choice
 
 __all__ = ["Desk", "Pushed", "changes", "failure", "short"]
@@ -39,35 +39,6 @@ class Pushed:
     staged_s: float
 
 
-def short(digest: str) -> str:
-    """A digest as it is shown."""
-    return digest[:8]
-
-
-def changes(
-    current: Want | None, workload: Workload, placed: Placed, tree: str | None, *, restart: bool
-) -> tuple[str, ...]:
-    """What differs from the `current` want, in words; empty when nothing does. Pure.
-
-    `restart` is whether the synced files that differ ask for a restart.
-    """
-    swap = workload.swap
-    if swap is None:
-        return ()
-    if current is None:
-        return ("binary",)
-    found = {
-        "binary": current.digest != placed.digest,
-        "args": current.args != swap.args,
-        "env": dict(current.env) != dict(swap.env),
-        "settings": (current.grace_ms, current.probation_ms, current.rollback)
-        != (swap.grace_ms, swap.probation_ms, swap.rollback),
-        "files": current.tree != tree and restart,
-        "files in place": current.tree != tree and not restart,
-    }
-    return tuple(name for name, differs in found.items() if differs)
-
-
 class Desk:
     """What a series of swaps keeps warm: the connection, the transports, the folders."""
 
@@ -75,6 +46,8 @@ class Desk:
         self.config = config
         self._choices: dict[str, Choice] = {}
         self._pods: dict[str, Pods] = {}
+        self._newest: dict[str, Placed] = {}
+        """What this desk has placed last, by workload: it was read and digested then."""
         self.remade: set[str] = set()
         """Workloads whose folder was not there when it was needed."""
         self._api: Api | None = None
@@ -103,16 +76,20 @@ class Desk:
         self._open.close()
         self._api = None
 
-    def push(self, workload: Workload, artifact: Path, *, again: bool = False) -> Pushed:
+    def push(
+        self, workload: Workload, artifact: Path, *, digest: str = "", again: bool = False
+    ) -> Pushed:
         """Publish the artifact, the synced files and the settings, as far as they changed.
 
-        `again` publishes even when nothing changed: what was rolled back is tried once more.
+        With `digest`, the artifact's sha256 as it was built, one that this desk has placed is not
+        read again. `again` publishes even when nothing changed: what was rolled back is tried
+        once more.
         Raises ConfigError for a synced file that is missing, BuildFailed without the artifact.
         """
         with self._writing:
-            return self._push(workload, artifact, again=again)
+            return self._push(workload, artifact, digest, again=again)
 
-    def _push(self, workload: Workload, artifact: Path, *, again: bool) -> Pushed:
+    def _push(self, workload: Workload, artifact: Path, digest: str, *, again: bool) -> Pushed:
         started_s = time.monotonic()
         folder = swapfiles.folder_of(self.config, workload)
         if folder.ensure():
@@ -120,8 +97,8 @@ class Desk:
             self.remade.add(workload.name)
             self._choices.pop(workload.name, None)
         current = folder.want()
-        placed = folder.place_binary(artifact)
-        tree, restart = _place_files(self.config, workload, folder, current)
+        placed = self._placed(workload, folder, artifact, digest)
+        tree, restart = place_files(self.config, workload, folder, current)
         what = changes(current, workload, placed, tree, restart=restart)
         folder.point(tree)  # even when nothing changed: a push that was killed left it elsewhere
         if current is not None and not what and not again:
@@ -129,9 +106,16 @@ class Desk:
         # The same generation is not acted on: files that need no restart change in place.
         in_place = current is not None and what == ("files in place",) and not again
         generation = current.generation if current and in_place else folder.next_generation()
-        want = _want(workload, placed, tree, generation)
+        want = want_of(workload, placed, tree, generation)
         folder.publish(want)
         return Pushed(workload.name, want, what, time.monotonic() - started_s)
+
+    def _placed(self, workload: Workload, folder: Folder, artifact: Path, digest: str) -> Placed:
+        known = self._newest.get(workload.name)
+        if known is not None and known.digest == digest and folder.has(digest):
+            return known
+        self._newest[workload.name] = placed = folder.place_binary(artifact)
+        return placed
 
     def publish(self, workload: Workload, old: Want) -> Pushed:
         """Publish what was published once, as a new generation."""
@@ -151,13 +135,18 @@ class Desk:
         """
         self.mount_anew(workload)
         verdict = self._settled(workload, want, timeout_s)
+        if verdict.state == "unhealthy":
+            self._newest.pop(workload.name, None)  # refused, perhaps, for what is on the disk
         if verdict.pods and not verdict.silent and verdict.state != "unknown":
             # What runs and what it goes back to stay; only the pods know what that is.
             told = [
                 d for one in verdict.pods for d in (one.running_digest, one.good, one.tree) if d
             ]
             with self._writing:
-                swapfiles.folder_of(self.config, workload).prune({want.digest, *told})
+                folder = swapfiles.folder_of(self.config, workload)
+                if verdict.state == "rolled_back":
+                    _files_of_good(folder, want, verdict)
+                folder.prune({want.digest, *told})
         return verdict
 
     def _settled(self, workload: Workload, want: Want, timeout_s: float) -> Verdict:
@@ -221,7 +210,7 @@ class Desk:
     def panic(self, workload: Workload, verdict: Verdict) -> str:
         """Place and message of the last panic in the pods that failed, or nothing."""
         for one in verdict.pods:
-            found = supervised.panic_of(self.api, self.config, workload, one.pod)
+            found = supervised.panic_of(self.api, self.config, workload, one.pod, one.reason)
             if found:
                 return found
         return ""
@@ -251,85 +240,17 @@ class Desk:
         return self.config.swaps(workload)
 
 
+def _files_of_good(folder: Folder, want: Want, verdict: Verdict) -> None:
+    """Publish what was good with the files that it had: a supervisor cannot go back to those."""
+    good = {one.good for one in verdict.pods}
+    ran = (w for w in folder.history() if w.digest in good and w.generation != want.generation)
+    before = next(ran, None)
+    if folder.want() == want and before is not None and before.tree != want.tree:
+        folder.point(before.tree)
+        folder.publish(replace(before, generation=folder.next_generation()))
+
+
 def _lacks(one: Report, want: Want) -> bool:
     """Whether a pod does not know of what is wanted."""
     older = want.tree is not None and one.tree != want.tree
     return one.wanted_generation != want.generation or older
-
-
-def failure(
-    workload: Workload, verdict: Verdict, panic: str = "", said: Sequence[str] = ()
-) -> KindloopError:
-    """The error for a verdict that is not fresh; `said` are the last lines of the binary. Pure."""
-    evidence = [f"{one.pod}: {one.reason or one.state}" for one in verdict.pods]
-    if panic:
-        evidence.append(f"panicked at {panic}")
-    evidence += said
-    hint = verdict.hint or "invoke dev-status"
-    if hint == "invoke dev-logs":
-        hint = f"mend it and save, or: {hint}"
-    said = f"{workload.name}: {verdict.reason}"
-    match verdict.state:
-        case "rolled_back":
-            return Stale(
-                said,
-                evidence=evidence,
-                why="the new binary ended or did not answer in its probation; the last good one "
-                "serves",
-                hint=hint,
-            )
-        case "stale":
-            return Stale(said, evidence=evidence, hint=hint)
-        case "unknown":
-            return CannotTell(said, evidence=evidence, hint=hint)
-        case _:
-            return Unhealthy(said, evidence=evidence, hint=hint)
-
-
-def as_rollout(error: KindloopError) -> KindloopError:
-    """The same failure as a change of the environment tells it."""
-    if not isinstance(error, Unhealthy | CannotTell):
-        return error
-    return RolloutFailed(error.message, why=error.why, hint=error.hint, evidence=error.evidence)
-
-
-def _want(workload: Workload, placed: Placed, tree: str | None, generation: int) -> Want:
-    swap = workload.swap
-    if swap is None:
-        raise ValueError(f"workload {workload.name} has no swap")
-    return Want(
-        generation,
-        placed.digest,
-        placed.size,
-        swap.args,
-        dict(swap.env),
-        swap.grace_ms,
-        swap.probation_ms,
-        swap.rollback,
-        tree,
-    )
-
-
-def _place_files(
-    config: Config, workload: Workload, folder: Folder, current: Want | None
-) -> tuple[str | None, bool]:
-    """The tree of the synced files, placed, and whether what differs in it asks for a restart."""
-    if not workload.sync:
-        return None, False
-    files = swapfiles.tree_files(config.app.root, workload.sync, workload=workload.name)
-    tree = folder.place_tree(files)
-    if current is None or current.tree == tree:
-        return tree, False
-    before, now = (folder.trees / name for name in (current.tree or "none", tree))
-    restarting = [one.to for one in workload.sync if one.on_change == "restart"]
-    return tree, any(_below(before, to) != _below(now, to) for to in restarting)
-
-
-def _below(tree: Path, to: str) -> dict[str, tuple[bool, bytes]]:
-    """What stands at or below `to` in a tree: whether it is executable, and its content."""
-    top = tree / to
-    paths = [top] if top.is_file() else [p for p in top.rglob("*") if p.is_file()]
-    return {
-        p.relative_to(tree).as_posix(): (bool(p.stat().st_mode & 0o111), p.read_bytes())
-        for p in paths
-    }

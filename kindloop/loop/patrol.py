@@ -75,7 +75,9 @@ class Patrol:
         result = now.result if now.result != standing.result else "restarted"
         reason = ""
         with contextlib.suppress(CannotTell):  # the log is an extra
-            reason = supervised.panic_of(world.desk.api, world.config, workload, said.pod)
+            reason = supervised.panic_of(
+                world.desk.api, world.config, workload, said.pod, said.reason
+            )
         return self._line(workload, result, now, reason or said.reason)
 
     def look(self, *, stages_too: bool) -> tuple[list[Saved], Job | None]:

@@ -90,7 +90,15 @@ class Round:
         lines += self._swap([w for w in concerned if self._config.swaps(w)])
         if not lines and self._ran:
             lines.append(self._saved("built", parts=self._parts(self._ran)))
+        if not lines and self._job.cause == "save":
+            # A manifest that is as it was, perhaps after one that was refused: say that, too.
+            lines = [self._saved("unchanged", w) for w in self._told_anyway()]
         return lines
+
+    def _told_anyway(self) -> list[Workload]:
+        """The workloads that a save of manifests or images concerns."""
+        every = self._config.workloads.values()
+        return [w for w in every if self._change.manifests or w.name in self._change.images]
 
     # -- build
 
@@ -219,7 +227,8 @@ class Round:
         failed = standing is not None and standing.result in FAILED
         # What was rolled back is tried again by the next save, even if it made the same binary.
         again = failed and self._job.cause in ("save", "rebuild", "generate")
-        return self._world.desk.push(workload, built.artifact, again=again)
+        digest = built.outputs[built.artifact]
+        return self._world.desk.push(workload, built.artifact, digest=digest, again=again)
 
     def _judged(self, workload: Workload, pushed: Pushed, verdict: Verdict, swap_s: float) -> Saved:
         want = pushed.want

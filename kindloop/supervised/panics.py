@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlencode
 
@@ -20,6 +21,10 @@ MARK = "kindloop: swap "
 """How the supervisor's line begins at which the output of another process starts."""
 _MARKED = re.compile(rf"^{MARK}generation=(?P<generation>\d+) digest=(?P<digest>[0-9a-f]+)")
 _LENGTH = 300
+PANICKED = 101
+"""Exit code of a Rust program whose main thread panicked."""
+ARRIVES_S = 1.0
+"""Seconds within which a line that was written is in the log that the API server reads."""
 # Rust 1.73 and later: the message is on the next line. Some print the thread's id too.
 _NEW = re.compile(r"thread '[^']*'(?: \(\d+\))? panicked at (?P<place>[^',]+:\d+:\d+):$")
 _OLD = re.compile(r"thread '[^']*' panicked at '(?P<message>.*)$")
@@ -28,12 +33,18 @@ _LIBRARY = ("library/", "/rustc/")
 """Where a panic is the standard library's word on one that came before."""
 
 
-def panic_of(api: Api, config: Config, workload: Workload, pod: str) -> str:
+def panic_of(api: Api, config: Config, workload: Workload, pod: str, reason: str = "") -> str:
     """The last panic since the last swap in the log of `pod`, or "" when none can be read.
 
-    As "src/x.rs:12:5: message", on one line.
+    As "src/x.rs:12:5: message", on one line. `reason` is how the process ended: after the exit
+    code of a panic the log is read again for a moment, for the lines arrive behind the report.
     """
-    return last_panic(_log(api, config, workload, pod))
+    until_s = time.monotonic() + (ARRIVES_S if f"exit code {PANICKED}" in reason else 0.0)
+    while True:
+        found = last_panic(_log(api, config, workload, pod))
+        if found or time.monotonic() >= until_s:
+            return found
+        time.sleep(0.05)  # the log is a file of the node: nothing tells when it grew
 
 
 def words_of(api: Api, config: Config, workload: Workload, pod: str) -> list[str]:

@@ -27,7 +27,7 @@ def swap_push(c: Context, workload: str = "", verbose: bool = False) -> None:
 def swap_status(c: Context, json: bool = False, verbose: bool = False) -> None:
     """Show which binary each pod runs.
 
-    Exit codes: 0 fresh, 1 unhealthy, 3 cannot tell, 4 stale.
+    Exit codes: 0 fresh, 1 unhealthy, 3 cannot tell, 4 stale, 9 the node does not see the folder.
     """
     config = load(verbose=verbose, json=json)
     rows = swapping.status(config)

@@ -135,9 +135,10 @@ class Bay:
         """Swap in what the stage has made, and wait until it is what is rolled back to."""
         digest = sha256(self.built)
         assert self.swap(self.built, probation_ms=100).state == "fresh"
-        return becomes(
-            lambda: next((r for r in self.reports() if r.good == digest and r.ready), None)
-        )
+        becomes(lambda: all(one.good == digest for one in self.reports()))
+        verdict = self.swap(self.built)  # with the settings that the checkout has
+        assert verdict.state == "fresh", verdict.reason
+        return verdict.pods[0]
 
     def want(self, artifact: Path) -> Want:
         """Place the artifact, and the want that would publish it."""

@@ -73,13 +73,21 @@ class Watch:
             lambda events: next((e for e in events if part in e.get("text", "")), None), since
         )
 
-    def saved(self, change: Callable[[], object], verdict: str = "fresh") -> Event:
-        """Make a change and wait until a save has this verdict; what is known of it."""
+    def saved(self, change: Callable[[], object], verdict: str = "fresh", of: str = "") -> Event:
+        """Make a change and wait until a save has this verdict; what is known of it.
+
+        `of` is what the path of a saved file must end with.
+        """
         since = self.count()
         change()
-        return self.until(
-            lambda events: next((e for e in saves(events) if e["verdict"] == verdict), None), since
-        )
+
+        def seen(events: list[Event]) -> Event | None:
+            chosen = (one for one in saves(events) if one["verdict"] == verdict)
+            return next(
+                (c for c in chosen if any(p.endswith(of) for p in c["paths"] or [""])), None
+            )
+
+        return self.until(seen, since)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal to the watch alone and wait for its end; its exit code as a shell's."""

@@ -6,10 +6,9 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,6 +45,7 @@ from kindloop.swapfiles import Want
 from kindloop.transports import Choice
 
 PLATFORM = "linux/amd64"
+URL = "http://127.0.0.1:1/health"
 DEPLOYMENT: dict[str, Any] = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -245,8 +245,10 @@ class Hands:
         self.present: set[str] = set()
         self.broken: dict[str, Exception] = {}
         self.seen_at_apply: dict[str, Want | None] = {}
-        self.record_at_apply: Any = None
-        self.gave_up = False
+        self.gave_up = self.until_asked = False
+        self.ended: KindloopError | None = None
+        self.pods = iter([(2, 1, 1)])
+        """What the Deployment counts, by question: seen generation, pods, those of the new one."""
 
     def do(self, step: str) -> None:
         self.done.append(step)
@@ -269,7 +271,6 @@ class Hands:
         self.seen_at_apply = {
             name: swapfiles.folder_of(config, one).want() for name, one in config.workloads.items()
         }
-        self.record_at_apply = record(config)
         self.do(f"apply {len(documents)}")
         return Applied(("deployment.apps/web",), ())
 
@@ -281,6 +282,11 @@ class Hands:
         gave_up: Callable[[], KindloopError | None] = lambda: None,
     ) -> float:
         self.do(f"rollout {workload.name}")
+        if self.until_asked:
+            for thread in threading.enumerate():
+                if thread.name.endswith("(ask)"):
+                    thread.join(30)
+            self.ended = gave_up()
         if self.gave_up:
             # The pods never become ready: only the supervisors' word ends it.
             for _ in itertools.count():
@@ -292,9 +298,17 @@ class Hands:
         self.do(f"restart {workload.name}")
 
     def wait_quick(self, url: str, timeout_s: float) -> float:
-        assert timeout_s == 7
-        self.do(f"ask {url}")
+        assert timeout_s in (7, deploying.BACK_S)
+        self.do(f"ask {url}" if timeout_s == 7 else f"is the last good one back at {url}")
         return 0.25
+
+    def json(self, path: str, *, or_none: bool) -> Any:
+        """The Deployment; the last of `pods` stays."""
+        assert "/namespaces/mine/deployments/" in path
+        self.counts = next(self.pods, None) or self.counts
+        seen, replicas, updated = self.counts
+        status = {"observedGeneration": seen, "replicas": replicas, "updatedReplicas": updated}
+        return {"metadata": {"generation": 2}, "status": status}
 
 
 def name_of(image: ImagePlan) -> str:
@@ -312,7 +326,9 @@ def hands(config: Config, built: None, monkeypatch: pytest.MonkeyPatch) -> Hands
     monkeypatch.setattr(rollout, "restart", made.restart)
     monkeypatch.setattr(verify, "wait_quick", made.wait_quick)
     monkeypatch.setattr(transports, "choose", lambda *_: Choice("mount", "a test"))
+    monkeypatch.setattr(apiserver, "connect", lambda _config: nullcontext(made))
     monkeypatch.setattr(Desk, "_settled", lambda *_: Verdict("fresh", "1 pod runs it"))
+    monkeypatch.setattr(deploying, "TURN_S", 0.001)
     return made
 
 
@@ -326,7 +342,7 @@ def test_binaries_are_published_before_the_pods_are_made_that_look_for_them(
     deployed = deploy(config)
     assert hands.done == [
         "build web", "load web", "build api", "load api", "apply 1", "rollout web",
-        "ask http://127.0.0.1:1/health", "rollout api", "prune web", "prune api",
+        f"ask {URL}", "rollout api", "prune web", "prune api",
     ]  # fmt: skip
     wants = [want for name in ("web", "api") if (want := hands.seen_at_apply[name])]
     assert [one.digest for one in deployed] == [want.digest for want in wants]
@@ -403,8 +419,9 @@ def test_what_cannot_be_built_changes_nothing(config: Config, hands: Hands) -> N
 
 
 def test_pods_that_mount_a_deleted_folder_are_replaced_after_the_apply(
-    config: Config, hands: Hands, shown: Any
+    config: Config, hands: Hands, says: Callable[[Any], None], shown: Any
 ) -> None:
+    says(Verdict("fresh", "1 pod runs it"))
     deploy(config)
     hands.done.clear()
     web = swapfiles.folder_of(config, config.workloads["web"])
@@ -450,7 +467,8 @@ def says(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]
 
 
 BAD = Verdict("unhealthy", "crashed: exit code 101", (Report("web-1", state="crashed"),))
-BACK = Verdict("rolled_back", "rolled back: exit code 101")
+PODS = (Report("web-1", reason="a pod's word"),)
+BACK = Verdict("rolled_back", "rolled back: exit code 101", PODS)
 
 
 @pytest.mark.parametrize("ready", [False, True])
@@ -459,8 +477,8 @@ BACK = Verdict("rolled_back", "rolled back: exit code 101")
     [
         (BAD, RolloutFailed, "web: crashed: exit code 101"),
         (BACK, Stale, "web: rolled back: exit code 101"),
-        (Verdict("stale", "an older one runs"), Stale, "web: an older one runs"),
-        (Verdict("unknown", "no answer"), RolloutFailed, "web: no answer"),
+        (Verdict("stale", "an older one runs", PODS), Stale, "web: an older one runs"),
+        (Verdict("unknown", "newer protocol", PODS), RolloutFailed, "web: newer protocol"),
         (CannotTell("no API server"), RolloutFailed, "no API server"),
         (NotOurs("another cluster"), NotOurs, "another cluster"),
         (ZeroDivisionError("a mistake of ours"), RolloutFailed, "web: ZeroDivisionError"),
@@ -480,9 +498,56 @@ def test_a_bad_word_of_the_supervisors_ends_the_rollout_or_counts_after_it(
     with pytest.raises(error) as raised:
         deploy(config)
     assert raised.value.message.startswith(message)
-    assert hands.done[-1] == "rollout web"
+    assert "rollout web" in hands.done
+    assert not {"rollout api", f"ask {URL}"} & {*hands.done}
     if answer is BAD:
         assert raised.value.evidence == ("web-1: crashed", "panicked at src/main.rs:1:2: no")
+
+
+def test_of_pods_that_are_not_there_the_rollout_knows_more(
+    config: Config, hands: Hands, says: Callable[[Any], None]
+) -> None:
+    says(Verdict("unknown", "there is no pod to ask"))
+    hands.until_asked = True
+    with pytest.raises(RolloutFailed, match="there is no pod to ask"):
+        deploy(config)  # it counts in the end
+    assert hands.ended is None
+    hands.broken = {"rollout web": RolloutFailed("the image cannot be pulled")}
+    with pytest.raises(RolloutFailed, match="cannot be pulled"):
+        deploy(config)
+
+
+def test_no_pod_of_before_the_apply_answers_for_the_new_ones(
+    config: Config, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not seen yet; seen, the old one is still there; gone; the new one is there.
+    counts = [(1, 1, 1), (2, 1, 0), (2, 2, 1), (2, 1, 1)]
+    hands.pods = iter(counts)
+    settled_at: list[Any] = []
+
+    def settle(*_: Any) -> Verdict:
+        settled_at.append(hands.counts)
+        return Verdict("fresh", "1 pod runs it", PODS)
+
+    monkeypatch.setattr(Desk, "settle", settle)
+    deploy(config)
+    assert settled_at == [(2, 1, 1)] * 2
+    assert next(hands.pods, None) is None
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_after_a_roll_back_it_is_said_whether_the_last_good_one_answers(
+    config: Config, hands: Hands, says: Callable[[Any], None], answers: bool
+) -> None:
+    says(BACK)
+    back = f"is the last good one back at {URL}"
+    if not answers:
+        hands.broken = {back: Unhealthy("it did not answer 200")}
+    with pytest.raises(Stale) as raised:
+        deploying.swap_one(config, config.workloads["web"], PLATFORM, Desk(config))
+    assert hands.done == [back]
+    assert ("the last good one serves" in raised.value.why) is answers
+    assert ("does not answer yet" in raised.value.why) is not answers
 
 
 def test_pods_that_are_ready_and_have_not_said_what_they_run_are_no_success(
@@ -504,10 +569,8 @@ def test_pods_that_are_ready_and_have_not_said_what_they_run_are_no_success(
 def test_a_url_that_does_not_answer_is_told_with_what_is_behind_it(
     config: Config, hands: Hands
 ) -> None:
-    url = "http://127.0.0.1:1/health"
-    hands.broken = {
-        f"ask {url}": Unhealthy(f"{url} did not answer 200", evidence=["last seen: status 503"])
-    }
+    late = Unhealthy(f"{URL} did not answer 200", evidence=["last seen: status 503"])
+    hands.broken = {f"ask {URL}": late}
     with pytest.raises(RolloutFailed) as raised:
         deploy(config)
     assert "web is ready in the cluster, but http://" in raised.value.message
@@ -524,7 +587,7 @@ def test_a_swap_asks_the_supervisors_and_the_url_and_nothing_else(
     says(Verdict("fresh", "1 pod runs it"))
     desk = Desk(config)
     one, other = deploying.swap_all(config, PLATFORM, desk)
-    assert hands.done == ["ask http://127.0.0.1:1/health"]
+    assert hands.done == [f"ask {URL}"]
     want = swapfiles.folder_of(config, config.workloads["web"]).want()
     assert want is not None
     assert (one.workload, one.image, one.digest) == ("web", "", want.digest)
@@ -564,7 +627,7 @@ def test_a_swap_that_does_not_end_well_has_its_exit_code_and_the_panic(
         deploying.swap_one(config, config.workloads["web"], PLATFORM, Desk(config))
     assert raised.value.exit_code == code
     assert raised.value.evidence[-1] == "panicked at src/main.rs:1:2: no"
-    assert hands.done == []
+    assert f"ask {URL}" not in hands.done
 
 
 def test_a_swap_without_an_artifact_is_refused(
@@ -589,7 +652,7 @@ def test_a_deployment_closes_its_connection(
 
     @contextmanager
     def connect(_config: Config) -> Iterator[Any]:
-        yield SimpleNamespace()
+        yield hands
         closed.append(True)
 
     def settled(desk: Desk, *_: Any) -> Verdict:

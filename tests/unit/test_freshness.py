@@ -266,6 +266,12 @@ def test_settings_and_files_that_are_not_swapped_in_are_stale(
     )
 
 
+def test_without_synced_files_none_are_missed(config: Config, web: Workload, desk: Any) -> None:
+    published(config, sync=())
+    alone = replace(web, sync=())
+    assert freshness.running(config, alone, PLATFORM, desk).state == "fresh"
+
+
 def test_a_synced_file_that_was_edited_is_stale_until_it_is_swapped_in(
     config: Config, web: Workload, desk: Any
 ) -> None:
@@ -285,7 +291,8 @@ def test_nothing_published_and_another_binary_are_for_the_pods_to_tell(
         published(config, swap=Swap("web", env={"A": "b"}))
         (config.app.root / "web").write_text("\x7fELF two")
     desk.now = FRESH
-    (config.app.root / "web").write_text("\x7fELF one")
+    published(config, swap=Swap("web", env={"A": "b"}))
+    assert freshness.running(config, web, PLATFORM, desk).state == "stale"
     release = replace(config, profile="release")
     assert freshness.running(release, web, PLATFORM, desk).state == "fresh"
 

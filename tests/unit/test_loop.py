@@ -93,7 +93,9 @@ class FakeDesk:
         self.forgot = 0
         self.api = None
 
-    def push(self, workload: Workload, artifact: Path, *, again: bool = False) -> Pushed:
+    def push(
+        self, workload: Workload, artifact: Path, *, digest: str = "", again: bool = False
+    ) -> Pushed:
         self.pushed.append((workload.name, again))
         digest = sha(artifact.name)
         changed = ("binary",) if self.published.get(workload.name) != digest or again else ()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kindloop import apiserver, rollout, supervised, swap, swapfiles, transports
+from kindloop import apiserver, rollout, supervised, swap, swapfiles, swapplan, transports
 from kindloop.apiserver import Answer
 from kindloop.config import App, Config, Image, Swap, SyncedFiles, Workload
 from kindloop.errors import (
@@ -351,6 +351,34 @@ def test_what_is_published_and_cannot_be_read_is_published_anew(
     assert folder.want() == second.want
 
 
+def test_an_artifact_that_was_placed_is_not_read_again_by_who_knows_its_digest(
+    desk: Desk, workload: Workload, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web, read = desk.config.app.root / "web", []
+    place_binary = Folder.place_binary
+
+    def placed(this: Folder, source: Path) -> Placed:
+        read.append(source)
+        return place_binary(this, source)
+
+    monkeypatch.setattr(Folder, "place_binary", placed)
+    first = desk.push(workload, web).want
+    assert desk.push(workload, web, digest=first.digest).want == first
+    assert len(read) == 1
+    edit(desk, "web", "\x7fELF two")
+    second = desk.push(workload, web, digest=A).want
+    assert second.digest != first.digest
+    edit(desk, "web", "\x7fELF one")
+    assert desk.push(workload, web, digest=first.digest).want.digest == first.digest
+    assert len(read) == 3
+    (folder.bin / first.digest).unlink()
+    desk.push(workload, web, digest=first.digest)
+    assert len(read) == 4
+    assert folder.has(first.digest)
+    desk.push(workload, web)
+    assert len(read) == 5
+
+
 # -- going back
 
 
@@ -521,7 +549,7 @@ def test_what_no_pod_runs_or_goes_back_to_is_removed(
     assert trees == {want.tree, A, B, OTHER}
 
 
-@pytest.mark.parametrize("state", ["silent", "none", "unknown"])
+@pytest.mark.parametrize("state", ["silent", "none", "asks for none", "unknown"])
 def test_nothing_is_removed_while_a_pod_has_not_said_what_it_runs(
     cluster: Cluster, desk: Desk, workload: Workload, folder: Folder, want: Want, state: str
 ) -> None:
@@ -529,9 +557,11 @@ def test_nothing_is_removed_while_a_pod_has_not_said_what_it_runs(
     said: dict[str, dict[str, Any] | None] = {"web-1": runs(want), "web-2": None}
     if state == "unknown":
         said["web-2"] = runs(want, version=2)
-    cluster.pods = {} if state == "none" else said
+    cluster.pods = {} if "none" in state else said
+    cluster.replicas = 0 if state == "asks for none" else 1
     assert desk.settle(workload, want, 0.01).state != "fresh"
     assert (folder.bin / A).exists()
+    cluster.replicas = 2
     cluster.pods = {"web-1": runs(want), "web-2": runs(want)}
     assert desk.settle(workload, want, HOUR_S).state == "fresh"
     assert not (folder.bin / A).exists()
@@ -733,6 +763,14 @@ def test_a_swap_that_was_overtaken_is_not_sent_over_the_newer_one(
     assert desk.settle(workload, newer, HOUR_S).state == "fresh"
 
 
+def test_a_swap_that_was_overtaken_does_not_wait_for_silent_pods(
+    by_exec: Cluster, desk: Desk, workload: Workload, want: Want, push: Callable[..., Pushed]
+) -> None:
+    by_exec.pods = {"web-1": None}
+    push(again=True)
+    assert desk.settle(workload, want, HOUR_S).state == "unknown"
+
+
 def test_no_deployment_and_no_pod_are_verdicts_at_once(
     by_exec: Cluster, desk: Desk, workload: Workload, want: Want
 ) -> None:
@@ -814,6 +852,32 @@ def test_the_panic_is_that_of_the_first_pod_that_has_one(
     assert desk.panic(workload, Verdict("unhealthy", "", pods[:1])) == ""
 
 
+@pytest.mark.parametrize(
+    ("state", "pods", "said"),
+    [
+        ("rolled_back", ("web-1", "web-2"), ("panicked at src/web-2.rs:1:2: no",)),
+        ("rolled_back", ("web-1", "web-3"), ("words of web-1",)),
+        ("unhealthy", ("web-1",), ("words of web-1",)),
+        ("unhealthy", (), ()),
+        ("stale", ("web-1",), ()),
+        ("unknown", ("web-1",), ()),
+    ],
+)
+def test_what_the_binary_said_is_told_with_its_end(
+    cluster: Cluster,
+    desk: Desk,
+    workload: Workload,
+    monkeypatch: pytest.MonkeyPatch,
+    state: Any,
+    pods: tuple[str, ...],
+    said: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(supervised, "words_of", lambda *args: [f"words of {args[-1]}"])
+    verdict = Verdict(state, "bad", tuple(Report(name, state="x") for name in pods))
+    error = desk.failed(workload, verdict)
+    assert error.evidence == (*[f"{name}: x" for name in pods], *said)
+
+
 def test_a_connection_is_made_once_until_it_is_forgotten(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -865,7 +929,7 @@ def test_each_verdict_has_its_error_and_exit_code(
         "web-1: crashed", "web-2: exit code 101", "panicked at src/x.rs:1:2: no",
     )  # fmt: skip
     assert bool(found.why) is (state == "rolled_back")
-    changing = swap.as_rollout(found)
+    changing = swapplan.as_rollout(found)
     assert changing.exit_code == in_all
     for name in ("message", "why", "hint", "evidence"):
         assert getattr(changing, name) == getattr(found, name)
@@ -873,7 +937,7 @@ def test_each_verdict_has_its_error_and_exit_code(
 
 def test_what_is_no_verdict_keeps_its_exit_code() -> None:
     for error in (NotOurs("x"), ConfigError("x"), BuildFailed("x"), RolloutFailed("x")):
-        assert swap.as_rollout(error) is error
+        assert swapplan.as_rollout(error) is error
 
 
 def test_without_a_panic_none_is_told() -> None:

@@ -159,6 +159,7 @@ def test_nothing_is_swapped_while_another_command_changes_the_environment(
 def test_rollback_publishes_the_binary_before_and_asks_whether_it_runs(
     config: Config, world: World, folder: Folder, swapped: Callable[[str], Want], shown: Any
 ) -> None:
+    swapped("\x7fELF zero")
     old = swapped("\x7fELF one")
     new = swapped("\x7fELF two")
     swapping.rollback(config, "web")
