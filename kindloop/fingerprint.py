@@ -40,7 +40,7 @@ SCHEMA = 1
 RACY_NS = 2_000_000_000
 """Nanoseconds. A file changed this shortly before it was read may change again without a new
 time stamp (coarse file systems), so its digest is not kept. git's index does the same."""
-FINE_NS = 20_000_000
+FINE_NS = 12_000_000
 """The same where times of change have digits below the millisecond: the kernel's clock for them
 steps every 10 ms at most."""
 SKIPPED_FOLDERS = frozenset({".git", ".kindloop", "__pycache__"})

@@ -155,7 +155,7 @@ class Engine:
         everything = change.settings and self._reread()
         if change.cluster:
             report.line("the kind configuration counts when the cluster is made: invoke dev-up")
-        paths = unseen(world, change.paths, self._digests)
+        paths = unseen(world, change.paths, world.site.digests)
         if not everything:
             paths -= {self._config.path}
             if not paths:

@@ -13,7 +13,7 @@ from kindloop import supervised
 from kindloop.apiserver import Api
 from kindloop.config import Config, Workload
 from kindloop.errors import KindloopError
-from kindloop.supervised import Report
+from kindloop.supervised import Pods, Report
 
 __all__ = ["Follower", "News"]
 
@@ -60,11 +60,15 @@ class Follower:
 
     def _follow(self) -> None:
         revisions: dict[str, int] = {}
+        pods: Pods | None = None
         answered = True
         while not self._closed.is_set():
             try:
+                api = self._api()
+                if pods is None or pods.api is not api:
+                    pods = Pods(api, self._config, self._workload)
                 found = supervised.follow(
-                    self._api(), self._config, self._workload, revisions, WAIT_S
+                    api, self._config, self._workload, revisions, WAIT_S, pods=pods
                 )
             except (KindloopError, OSError):
                 if answered:

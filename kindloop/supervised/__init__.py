@@ -7,7 +7,7 @@ pod is reached. All pods are asked at once. Nothing is fresh that was not asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kindloop.apiserver import Api
@@ -47,6 +47,8 @@ __all__ = [
 
 LOOK_S = 0.2
 """Seconds between two looks while a pod is missing or silent: nothing tells when it comes."""
+LISTED_S = 1.0
+"""Seconds for which a list of pods is good enough to follow them."""
 TURN_S = 1.0
 """Seconds that a followed pod without news may hold back the news of another."""
 
@@ -173,18 +175,25 @@ def follow(
     workload: Workload,
     revision_by_pod: Mapping[str, int],
     wait_s: float,
+    *,
+    pods: Pods | None = None,
 ) -> list[Report]:
     """Reports of pods that changed since `revision_by_pod`, as soon as there is one.
 
-    A pod that is not in it counts as changed; none after `wait_s` seconds. Raises CannotTell when
-    the API server does not answer until then, Unhealthy when there is no Deployment.
+    A pod that is not in it counts as changed; none after `wait_s` seconds. `pods` keeps the list
+    of pods from one call to the next: a swap has several turns, and pods come and go rarely.
+    Raises CannotTell when the API server does not answer until then, Unhealthy when there is no
+    Deployment.
     """
+    listed = pods or Pods(api, config, workload)
     deadline_s = time.monotonic() + wait_s
     known = dict(revision_by_pod)
     while True:
         left_s = max(deadline_s - time.monotonic(), 0.0)
         try:
-            said = _followed(api, config, workload, known, left_s)
+            if time.monotonic() - listed.renewed_s > LISTED_S:
+                listed.renew()
+            said = _followed(api, config, list(listed.uids), known, left_s)
         except CannotTell:
             if left_s <= 0:
                 raise
@@ -196,14 +205,14 @@ def follow(
         for one in said:
             if isinstance(one, Silence):  # started anew, a supervisor counts from the start
                 known.pop(one.pod, None)
+                listed.renewed_s = 0.0
         if not reports or len(reports) < len(said):
             time.sleep(min(LOOK_S, left_s))  # nothing tells when a pod or its supervisor comes
 
 
 def _followed(
-    api: Api, config: Config, workload: Workload, known: Mapping[str, int], wait_s: float
+    api: Api, config: Config, pods: Sequence[str], known: Mapping[str, int], wait_s: float
 ) -> list[Report | Silence]:
-    _replicas, pods = look(api, config, workload)
     asked = Asked(api, config)
     for pod in pods:
         turn_s = wait_s if len(pods) == 1 else min(wait_s, TURN_S)

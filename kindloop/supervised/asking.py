@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
@@ -38,27 +39,30 @@ class Pods:
     """
 
     def __init__(self, api: Api, config: Config, workload: Workload) -> None:
-        self._api = api
+        self.api = api
         self._namespace = f"namespaces/{config.name}"
         self._workload = workload
         self.replicas = 1
         self.uids: Mapping[str, str] = {}
+        self.renewed_s = 0.0
+        """When they were asked for last, of `time.monotonic`; 0 for never."""
 
     def renew(self) -> None:
         """Ask which there are. Raises CannotTell, and Unhealthy when there is no Deployment."""
         # The scale is a tenth of the Deployment, and says its selector as a query has it.
         path = f"/apis/apps/v1/{self._namespace}/deployments/{self._workload.name}/scale?{CACHED}"
-        scale = self._api.json(path, or_none=True)
+        scale = self.api.json(path, or_none=True)
         if scale is None:
             raise Unhealthy(f"there is no Deployment {self._workload.name}", hint="invoke dev-up")
         chosen = urlencode({"labelSelector": scale["status"]["selector"], "fieldSelector": ALIVE})
-        pods = self._api.json(f"/api/v1/{self._namespace}/pods?{chosen}&{CACHED}")["items"]
+        pods = self.api.json(f"/api/v1/{self._namespace}/pods?{chosen}&{CACHED}")["items"]
         self.replicas = scale["spec"].get("replicas", 0)
         self.uids = {
             pod["metadata"]["name"]: pod["metadata"]["uid"]
             for pod in pods
             if not pod["metadata"].get("deletionTimestamp")
         }
+        self.renewed_s = time.monotonic()
 
 
 def look(api: Api, config: Config, workload: Workload) -> tuple[int, list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from live import Loop, Running, edit, marked
+from live import ROOT, Loop, Running, edit, marked, sync
 
 
 def interrupted(loop: Loop, seen: Callable[[Running], bool], *words: str) -> None:
@@ -31,16 +31,19 @@ def edit_controller(loop: Loop) -> None:
     edit(loop.app / "controllers/get_pet.rs", "there is no pet", "there never was a pet")
 
 
-def edit_page(loop: Loop) -> None:
-    page = loop.root / "examples/petstore/pet_store/doc/index.html"
-    page.write_text(f"{page.read_text()}<!-- {uuid.uuid4()} -->\n")
+def add_fixed_file(loop: Loop) -> None:
+    """A file that is fixed in the image: no swap can serve it."""
+    (loop.root / "examples/petstore/notice.txt").write_text(f"{uuid.uuid4()}\n")
+    dockerfile = "      dockerfile: dockerfiles/Dockerfile.dev\n"
+    files = "      files: [{from: notice.txt, to: notice.txt}]\n"
+    edit(loop.settings, dockerfile, dockerfile + files)
 
 
 PHASES = {
     "build": (edit_controller, lambda running: running.runs("rustc")),
-    "image": (edit_page, lambda running: running.runs("docker", "build")),
-    "load": (edit_page, lambda running: running.runs("docker", "save")),
-    "rollout": (edit_page, lambda running: running.runs_with("--watch")),
+    "image": (add_fixed_file, lambda running: running.runs("docker", "build")),
+    "load": (add_fixed_file, lambda running: running.runs("docker", "save")),
+    "rollout": (add_fixed_file, lambda running: running.runs_with("--watch")),
 }
 
 
@@ -54,6 +57,20 @@ def test_ctrl_c_leaves_nothing_and_next_up_heals(up: Loop, phase: str) -> None:
     assert [path for path in left if path.name.startswith(("kindloop-", "images-tar"))] == []
     up.ok("dev-up")
     assert json.loads(up.ok("dev-status", "--json"))["healthy"] is True
+
+
+def test_ctrl_c_while_a_swap_is_awaited(up: Loop) -> None:
+    pods = up.pods()
+    # It runs, and nobody listens where it should: the supervisor gives it its whole probation.
+    elsewhere = "[--spec, doc/openapi.yaml, --config, config/config.yaml, --doc-dir, doc, --addr, '0.0.0.0:8081']"
+    edit(
+        up.settings, "      transport: auto\n", f"      transport: auto\n      args: {elsewhere}\n"
+    )
+    interrupted(up, lambda running: "· swap petstore" in running.text, "dev-rebuild", "--verbose")
+    sync(ROOT, up.root)
+    up.ok("dev-up")
+    assert json.loads(up.ok("dev-status", "--json"))["healthy"] is True
+    assert up.pods() == pods
 
 
 @pytest.mark.destructive

@@ -43,11 +43,11 @@ def test_service_that_left_the_manifests_is_pruned_and_comes_back(healed: Loop) 
 
 
 def test_only_two_images_of_ours_stay(healed: Loop) -> None:
-    page = healed.root / "examples/petstore/pet_store/doc/index.html"
-    text = page.read_text()
+    dockerfile = healed.root / "dockerfiles/Dockerfile.dev"
+    text = dockerfile.read_text()
     for number in range(4):
-        page.write_text(f"{text}<!-- {number} -->\n")
-        healed.ok("k8s.apply")
+        dockerfile.write_text(f"{text}LABEL kindloop.test={number}\n")
+        assert "image" in healed.ok("k8s.apply")
     repository = f"kindloop.local/{healed.name}/petstore"
     assert len(docker("image", "ls", "--quiet", repository).split()) == 2
     references = docker("exec", healed.node, "ctr", "--namespace=k8s.io", "images", "ls", "--quiet")

@@ -13,21 +13,23 @@ def test_up_ends_with_urls_and_next_command(first_up: tuple[Loop, str]) -> None:
     loop, said = first_up
     assert f"petstore: {loop.url}" in said
     assert f"export KUBECONFIG={loop.home / 'kubeconfig'}" in said
-    assert "next: " in said
+    assert "next: invoke dev-watch" in said
     assert json.loads(loop.curl("/health"))
 
 
 def test_second_up_changes_nothing(up: Loop) -> None:
-    up.ok("dev-up")  # a test before this one may have left another image
+    up.ok("dev-up")  # a test before this one may have left another binary or image
     before = up.pods()
     up.ok("dev-up")
     assert up.pods() == before
 
 
 def test_rebuild_serves_an_edited_source(up: Loop) -> None:
+    before = up.pods()
     edit(up.root / "examples/petstore/pet_store/src/app.rs", '"Greta"', '"Proof-of-rebuild"')
     up.ok("dev-rebuild")
     assert "Proof-of-rebuild" in up.curl("/pets", "-H", "X-API-Key: test123")
+    assert up.pods() == before, "a swap starts no container"
 
 
 def test_smoke_passes_with_a_dead_proxy(up: Loop) -> None:

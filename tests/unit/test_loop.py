@@ -57,6 +57,7 @@ class FakeSite:
 
     config: Config
     records: dict[str, Record] = field(default_factory=dict)
+    digests: Digests = field(default_factory=Digests)
 
     @property
     def root(self) -> Path:

@@ -17,7 +17,7 @@ from kindloop import supervised
 from kindloop.apiserver import Answer
 from kindloop.config import Config, Image, Workload
 from kindloop.errors import CannotTell, NotOurs, Unhealthy
-from kindloop.supervised import Pods, Report, Silence, judge, last_panic
+from kindloop.supervised import Pods, Report, Silence, judge, last_panic, last_words
 from kindloop.swapfiles import Want
 
 A, B, TREE = "a" * 64, "b" * 64, "c" * 64
@@ -463,6 +463,35 @@ def _mark(generation: int, digit: str) -> str:
 )  # fmt: skip
 def test_the_last_panic(log: str, said: str) -> None:
     assert last_panic(log.splitlines()) == said
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("", []),
+        ("one\ntwo", ["one", "two"]),
+        (f"old\n{_mark(8, 'b')}\nbad config\n", ["bad config"]),
+        (f"{_mark(8, 'b')}\n1\n2\n3\n4\n5\n6", ["2", "3", "4", "5", "6"]),
+        (
+            (
+                f"{_mark(8, 'b')}\nbad config\nkindloop: rolled back to aaaa: exit code 1\n"
+                f"{_mark(7, 'a')}\nlistening"
+            ),
+            ["bad config"],
+        ),
+        (
+            (
+                f"{_mark(8, 'b')}\nbad config\nkindloop: bbbb ended (exit code 1); again in 100 ms\n"
+                f"{_mark(8, 'b')}"
+            ),
+            ["bad config"],
+        ),
+        (f"{_mark(8, 'b')}\nbad config\n{_mark(9, 'c')}\n", []),
+    ],
+    ids=["none", "unmarked", "the newest", "no more than five", "rolled back", "again", "another"],
+)
+def test_the_last_words(log: str, said: list[str]) -> None:
+    assert last_words(log.splitlines()) == said
 
 
 def test_a_panic_is_looked_for_in_the_workloads_container() -> None:

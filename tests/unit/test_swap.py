@@ -527,6 +527,33 @@ def test_a_bad_end_is_a_verdict_and_no_error(
     assert desk.settle(workload, want, HOUR_S).state == "unhealthy"
 
 
+def test_what_a_supervisor_goes_back_to_gets_its_files_again(
+    cluster: Cluster, desk: Desk, workload: Workload, want: Want, folder: Folder
+) -> None:
+    for one in workload.sync:
+        edit(desk, f"{one.source}/broken", "no: yaml: this")
+    bad = desk.push(workload, desk.config.app.root / "web").want
+    assert (bad.digest, bad.tree) != (want.digest, want.tree)
+    said = {**runs(bad, "rolled_back"), "good": want.digest}
+    cluster.pods = {"web-1": said}
+    assert desk.settle(workload, bad, HOUR_S).state == "rolled_back"
+    back = folder.want()
+    assert back is not None
+    assert back.generation > bad.generation
+    assert (back.digest, back.tree) == (want.digest, want.tree)
+    assert points_to(folder) == want.tree
+
+
+def test_without_other_files_the_supervisor_goes_back_alone(
+    cluster: Cluster, desk: Desk, workload: Workload, want: Want, folder: Folder
+) -> None:
+    (desk.config.app.root / "web").write_bytes(b"a worse one")
+    bad = desk.push(workload, desk.config.app.root / "web").want
+    cluster.pods = {"web-1": {**runs(bad, "rolled_back"), "good": want.digest}}
+    assert desk.settle(workload, bad, HOUR_S).state == "rolled_back"
+    assert folder.want() == bad
+
+
 def junk(folder: Folder, *digests: str) -> None:
     for digest in digests:
         (folder.bin / digest).write_text("x")
