@@ -29,7 +29,7 @@ from kindloop import (
     verify,
 )
 from kindloop.config import SUPERVISOR_STAGE, Config, Workload
-from kindloop.errors import KindloopError, RolloutFailed, Unhealthy
+from kindloop.errors import KindloopError, RolloutFailed, Stale, Unhealthy
 from kindloop.sources import workload_base
 from kindloop.supervised import Verdict
 from kindloop.swap import Desk, Pushed
@@ -173,18 +173,22 @@ def deploy(
         pushed = _staged(config, platform, planned, desk)
         if not _record_file(config).exists():
             desk.remade.clear()  # no pod is older than its folder
-        # What is refused may have been applied in part: until its end the cluster has neither.
+        # What is refused, or never gets ready, is rolled out again by the next command.
         state.write_json(_record_file(config), {})
         with report.step("apply") as step:
             applied = manifests.apply(config, planned.documents)
             step.note(f"{len(applied.changed)} objects")
-        state.write_json(_record_file(config), planned.as_record())
         for workload in config.workloads.values():
             desk.mount_anew(workload)
-        deployed = [
-            _settle(config, w, planned.images[w.name].reference, desk, pushed.get(w.name))
-            for w in config.workloads.values()
-        ]
+        try:
+            deployed = [
+                _settle(config, w, planned.images[w.name].reference, desk, pushed.get(w.name))
+                for w in config.workloads.values()
+            ]
+        except Stale:  # the rollout went well, the binary did not
+            state.write_json(_record_file(config), planned.as_record())
+            raise
+        state.write_json(_record_file(config), planned.as_record())
     for one in loaded:
         images.prune(config, one)
     return deployed

@@ -92,7 +92,8 @@ def last_words(lines: Sequence[str]) -> list[str]:
     end = len(lines)
     for n in reversed(range(len(marks))):
         start = marks[n]
-        own = [line for line in lines[start + 1 : end] if not line.startswith("kindloop: ")]
+        said = lines[start + 1 : end]
+        own = [line for line in said if line.strip() and not line.startswith("kindloop: ")]
         goes_on = n > 0 and _goes_on(lines, marks[n - 1], start)
         if own and not (goes_on and _rolled_back(lines, marks[n - 1], start)):
             return own[-WORDS:]

@@ -377,11 +377,17 @@ def test_a_workload_without_a_swap_is_only_rolled_out(config: Config, hands: Han
     assert [one.digest == "" for one in deployed] == [False, True]
 
 
-def test_what_was_applied_is_remembered_even_when_it_does_not_come_up(
-    config: Config, hands: Hands
-) -> None:
+def test_what_does_not_come_up_is_rolled_out_again(config: Config, hands: Hands) -> None:
     hands.broken = {"rollout web": RolloutFailed("no")}
     with pytest.raises(RolloutFailed):
+        deploy(config)
+    assert record(config) == {}
+    assert deploying.why_rollout(config, planned()) == "the last deployment did not end"
+
+
+def test_a_binary_that_was_rolled_back_needs_no_other_rollout(config: Config, hands: Hands) -> None:
+    hands.broken = {"rollout web": Stale("rolled back")}
+    with pytest.raises(Stale):
         deploy(config)
     assert record(config) == planned().as_record()
     assert deploying.why_rollout(config, planned()) == ""
