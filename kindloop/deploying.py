@@ -33,7 +33,7 @@ from kindloop.errors import KindloopError, RolloutFailed, Stale, Unhealthy
 from kindloop.sources import workload_base
 from kindloop.supervised import Verdict
 from kindloop.swap import Desk, Pushed
-from kindloop.swapplan import as_rollout
+from kindloop.swapplan import as_rollout, patience_s
 
 __all__ = [
     "Deployed",
@@ -42,6 +42,7 @@ __all__ = [
     "artifact",
     "deploy",
     "plan",
+    "restart",
     "settle_swap",
     "swap_all",
     "swap_one",
@@ -55,8 +56,6 @@ BACK_S = 5.0
 """Seconds that the last good binary may take to answer again after a roll back."""
 TURN_S = 0.1
 """Seconds between two looks at whether a Deployment's old pods are gone."""
-SETTLE_S = 30.0
-"""Seconds that a swap may take: grace and probation of the supervisor, and a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -213,12 +212,20 @@ def swap_one(
 def settle_swap(workload: Workload, desk: Desk, pushed: Pushed) -> Deployed:
     """Wait until every pod runs what was published and the URL answers; raises as `swap_one`."""
     with report.step(f"swap {workload.name}") as step:
-        verdict = desk.settle(workload, pushed.want, SETTLE_S)
+        verdict = desk.settle(workload, pushed.want, patience_s(workload))
         step.note(f"{swap.short(pushed.want.digest)} {', '.join(pushed.changed) or 'as it was'}")
         if verdict.state != "fresh":
             raise _failed(workload, desk, verdict)
     took_s = answers(workload)
     return Deployed(workload.name, workload.url, "", step.took_s, took_s, pushed.want.digest)
+
+
+def restart(config: Config, workload: Workload, desk: Desk) -> Deployed:
+    """Replace the pods by others of the same image, and prove what was published in them."""
+    rollout.renew(config, workload)
+    want = swapfiles.folder_of(config, workload).want() if config.swaps(workload) else None
+    pushed = Pushed(workload.name, want, (), 0.0) if want else None
+    return _settle(config, workload, "", desk, pushed)
 
 
 def answers(workload: Workload) -> float:
@@ -292,7 +299,7 @@ def _settle(
     rollout_s = rollout.wait(
         config, workload, gave_up=lambda: failed[0] if gave_up.is_set() else None
     )
-    asking.join(SETTLE_S)
+    asking.join(patience_s(workload))
     if failed:
         raise failed[0]
     if asking.is_alive():

@@ -158,11 +158,10 @@ def start(config: Config) -> None:
 
 def restart(config: Config, name: str = "") -> None:
     """Restart the pods of a workload (all when not named), and wait until it answers."""
-    with changing(config):
+    with changing(config), Desk(config) as desk:
         cluster.require(config)
         for workload in _named(config, name):
-            rollout.restart(config, workload)
-            deploying.answers(workload)
+            deploying.restart(config, workload, desk)
 
 
 def logs(config: Config, name: str = "", *, follow: bool = False, tail: int = 100) -> None:

@@ -38,8 +38,11 @@ class Fresh:
 
 
 def exit_code(found: Iterable[Fresh]) -> int:
-    """0 when all are fresh; else the worst: 1 unhealthy, 3 cannot tell, 4 stale. Pure."""
-    states = {one.state for one in found}
+    """0 when all are fresh; else the worst: 1 unhealthy, 3 cannot tell, 4 stale. Pure.
+
+    Where there is no workload nothing was asked: 3.
+    """
+    states = {one.state for one in found} or {"unknown"}
     return next((CODES[s] for s in ("unhealthy", "unknown", "stale") if s in states), 0)
 
 

@@ -18,7 +18,7 @@ from kindloop.config import Config, Workload
 from kindloop.errors import KindloopError, RolloutFailed
 from kindloop.pods import Trouble, complete, current_pods, last_probe_failure, summary, trouble
 
-__all__ = ["documents", "logs_tail", "objects", "restart", "wait"]
+__all__ = ["documents", "logs_tail", "objects", "renew", "wait"]
 
 LOG_LINES = 20
 ASK_S = 0.2
@@ -52,10 +52,9 @@ def wait(
     return time.monotonic() - started_s
 
 
-def restart(config: Config, workload: Workload) -> None:
-    """Replace the pods with the same image, as `kubectl rollout restart` does, and wait."""
+def renew(config: Config, workload: Workload) -> None:
+    """Have the pods replaced by others of the same image, as `kubectl rollout restart` does."""
     cluster.kubectl(config, "rollout", "restart", f"deployment/{workload.name}")
-    wait(config, workload)
 
 
 def logs_tail(config: Config, pod: str, *, previous: bool = False) -> list[str]:

@@ -20,7 +20,7 @@ from kindloop.config import Config, Workload
 from kindloop.errors import KindloopError
 from kindloop.supervised import Pods, Report, Verdict
 from kindloop.swapfiles import Folder, Placed, Want
-from kindloop.swapplan import changes, failure, place_files, short, want_of
+from kindloop.swapplan import changes, failure, last_good, place_files, short, want_of
 from kindloop.transports import Choice
 
 __all__ = ["Desk", "Pushed", "changes", "failure", "short"]
@@ -143,16 +143,30 @@ class Desk:
                 d for one in verdict.pods for d in (one.running_digest, one.good, one.tree) if d
             ]
             with self._writing:
-                folder = swapfiles.folder_of(self.config, workload)
-                if verdict.state == "rolled_back":
-                    _files_of_good(folder, want, verdict)
-                folder.prune({want.digest, *told})
+                swapfiles.folder_of(self.config, workload).prune({want.digest, *told})
+        if verdict.state == "rolled_back":
+            self.back_to_good(workload, want, verdict)
         return verdict
 
+    def back_to_good(self, workload: Workload, want: Want, verdict: Verdict) -> bool:
+        """Publish what is good with the files that it had: a supervisor cannot go back to those.
+
+        Does nothing when it had the same files, or something newer is wanted by now.
+        """
+        folder = swapfiles.folder_of(self.config, workload)
+        with self._writing:
+            before = last_good(folder.history(), want, verdict.pods)
+            if before is None or before.tree == want.tree or folder.want() != want:
+                return False
+            back = replace(before, generation=folder.next_generation())
+            folder.point(back.tree)
+            folder.publish(back)
+        if self.choice(workload).kind == "exec":
+            self._deliver(workload, back, folder, self._listed(workload))
+        return True
+
     def _settled(self, workload: Workload, want: Want, timeout_s: float) -> Verdict:
-        if workload.name not in self._pods:
-            self._pods[workload.name] = Pods(self.api, self.config, workload)
-        pods = self._pods[workload.name]
+        pods = self._listed(workload)
         if self.choice(workload).kind == "mount":
             return supervised.wait(self.api, self.config, workload, want, timeout_s, pods=pods)
         folder = swapfiles.folder_of(self.config, workload)
@@ -172,13 +186,18 @@ class Desk:
             if final or not newest or until_s >= deadline_s:
                 return verdict
 
+    def _listed(self, workload: Workload) -> Pods:
+        if workload.name not in self._pods:
+            self._pods[workload.name] = Pods(self.api, self.config, workload)
+        return self._pods[workload.name]
+
     def mount_anew(self, workload: Workload) -> None:
         """Replace the pods when the folder that they mount was deleted."""
         if workload.name not in self.remade:
             return
         if self.choice(workload).kind == "mount":
             report.warn(f"the swap folder of {workload.name} was deleted: new pods mount a new one")
-            rollout.restart(self.config, workload)
+            rollout.renew(self.config, workload)
         self.remade.discard(workload.name)
 
     def _deliver(self, workload: Workload, want: Want, folder: Folder, pods: Pods) -> None:
@@ -195,7 +214,11 @@ class Desk:
 
     def verdict(self, workload: Workload, digest: str) -> Verdict:
         """Whether every pod runs `digest` now. Asks; raises CannotTell without an API server."""
-        want = swapfiles.folder_of(self.config, workload).want() if self._swaps(workload) else None
+        want = (
+            swapfiles.folder_of(self.config, workload).want()
+            if self.config.swaps(workload)
+            else None
+        )
         replicas, pods = supervised.look(self.api, self.config, workload)
         reports = supervised.ask_all(self.api, self.config, workload, pods)
         mine = want is not None and want.digest == digest
@@ -235,19 +258,6 @@ class Desk:
         trace: TracebackType | None,
     ) -> None:
         self._open.close()
-
-    def _swaps(self, workload: Workload) -> bool:
-        return self.config.swaps(workload)
-
-
-def _files_of_good(folder: Folder, want: Want, verdict: Verdict) -> None:
-    """Publish what was good with the files that it had: a supervisor cannot go back to those."""
-    good = {one.good for one in verdict.pods}
-    ran = (w for w in folder.history() if w.digest in good and w.generation != want.generation)
-    before = next(ran, None)
-    if folder.want() == want and before is not None and before.tree != want.tree:
-        folder.point(before.tree)
-        folder.publish(replace(before, generation=folder.next_generation()))
 
 
 def _lacks(one: Report, want: Want) -> bool:

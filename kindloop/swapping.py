@@ -10,6 +10,7 @@ from kindloop.config import Config, Workload
 from kindloop.errors import ConfigError
 from kindloop.freshness import Fresh
 from kindloop.swap import Desk
+from kindloop.swapfiles import Want
 
 __all__ = ["Row", "push", "rollback", "status"]
 
@@ -69,11 +70,14 @@ def rollback(config: Config, name: str = "") -> None:
     chosen = _with_swap(config, name)
     with flows.changing(config), Desk(config) as desk:
         cluster.require(config)
-        for workload in chosen:
-            _go_back(config, workload, desk)
+        # All of them are found before the first goes back.
+        for workload, before in [(w, _before(config, w)) for w in chosen]:
+            deploying.settle_swap(workload, desk, desk.publish(workload, before))
+            report.line(f"{workload.name} runs {swap.short(before.digest)} until the next save")
 
 
-def _go_back(config: Config, workload: Workload, desk: Desk) -> None:
+def _before(config: Config, workload: Workload) -> Want:
+    """What was published before the present want, with another binary that is still there."""
     folder = swapfiles.folder_of(config, workload)
     now = folder.want()
     before = [
@@ -82,11 +86,10 @@ def _go_back(config: Config, workload: Workload, desk: Desk) -> None:
     if not before:
         raise ConfigError(
             f"{workload.name} has no binary to go back to",
-            why="one binary was swapped in since the environment was made",
+            why="no older binary is kept",
             hint="git checkout an older commit, then: invoke dev-rebuild",
         )
-    deploying.settle_swap(workload, desk, desk.publish(workload, before[0]))
-    report.line(f"{workload.name} runs {swap.short(before[0].digest)} until the next save")
+    return before[0]
 
 
 def _with_swap(config: Config, name: str) -> list[Workload]:

@@ -8,15 +8,33 @@ from pathlib import Path
 from kindloop import swapfiles
 from kindloop.config import Config, Workload
 from kindloop.errors import CannotTell, KindloopError, RolloutFailed, Stale, Unhealthy
-from kindloop.supervised import Verdict
+from kindloop.supervised import Report, Verdict
 from kindloop.swapfiles import Folder, Placed, Want
 
-__all__ = ["as_rollout", "changes", "failure", "place_files", "short", "want_of"]
+__all__ = [
+    "as_rollout",
+    "changes",
+    "failure",
+    "last_good",
+    "patience_s",
+    "place_files",
+    "short",
+    "want_of",
+]
+
+MARGIN_S = 10.0
+"""Seconds beyond grace and probation until a supervisor must have said how it went."""
 
 
 def short(digest: str) -> str:
     """A digest as it is shown."""
     return digest[:8]
+
+
+def patience_s(workload: Workload) -> float:
+    """Seconds until a supervisor must have said how a swap of the workload went."""
+    swap = workload.swap
+    return MARGIN_S + ((swap.grace_ms + swap.probation_ms) / 1000 if swap else 0.0)
 
 
 def changes(
@@ -77,6 +95,17 @@ def as_rollout(error: KindloopError) -> KindloopError:
     if not isinstance(error, Unhealthy | CannotTell):
         return error
     return RolloutFailed(error.message, why=error.why, hint=error.hint, evidence=error.evidence)
+
+
+def last_good(history: Sequence[Want], want: Want, pods: Sequence[Report]) -> Want | None:
+    """What the pods went back to from `want`, out of what was published, newest first. Pure."""
+    older = [one for one in history if one.generation != want.generation]
+    runs = {one.running_generation for one in pods}
+    good = {one.good for one in pods}
+    # The same binary may have been published with files that were bad: what runs is surer.
+    by_generation = (one for one in older if one.generation in runs)
+    by_digest = (one for one in older if one.digest in good)
+    return next(by_generation, None) or next(by_digest, None)
 
 
 def want_of(workload: Workload, placed: Placed, tree: str | None, generation: int) -> Want:

@@ -54,6 +54,7 @@ class Engine:
         """What git is doing while saves wait for it."""
         self._quits = False
         self._closed = threading.Event()
+        self._ignoring = threading.Lock()
         self._followers: dict[str, Follower] = {}
 
     def run(self, *, keys: bool) -> None:
@@ -93,8 +94,9 @@ class Engine:
         while not self._closed.is_set():
             try:
                 batch = self._watcher.next()
-            except KindloopError as exc:
-                self._inbox.put(exc)
+            except Exception as exc:  # a watch that is deaf must not go on
+                deaf = KindloopError(f"files are watched no more: {exc!r}", hint="invoke dev-watch")
+                self._inbox.put(exc if isinstance(exc, KindloopError) else deaf)
                 return
             if batch:
                 self._inbox.put(batch)
@@ -284,8 +286,6 @@ class Engine:
             text if line.ok else f"✗ {text}", ok=line.ok, took_s=line.took_s, data=line.data()
         )
 
-    # -- settings
-
     def _settings_differ(self) -> bool:
         return digest_of(self._config.path, self._digests) != self._settings
 
@@ -322,9 +322,8 @@ class Engine:
         self._ignored = watching.ignoring(self._config.app.root, declared)
 
     def _is_ignored(self, path: Path) -> bool:
-        return self._ignored(path)
-
-    # -- supervisors
+        with self._ignoring:  # several threads of the watcher ask
+            return self._ignored(path)
 
     def _follow(self) -> None:
         """Follow each workload that is swapped, as the settings are now."""

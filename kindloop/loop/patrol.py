@@ -9,7 +9,7 @@ import contextlib
 import time
 from dataclasses import replace
 
-from kindloop import cluster, flows, report, saves, stages, supervised, verify
+from kindloop import cluster, flows, report, saves, stages, supervised, swapfiles, verify
 from kindloop.config import Workload
 from kindloop.errors import (
     CannotTell,
@@ -23,6 +23,7 @@ from kindloop.errors import (
 from kindloop.loop.followers import News
 from kindloop.loop.world import World
 from kindloop.saves import Job, Saved, Standing
+from kindloop.supervised import Verdict
 
 __all__ = ["Patrol"]
 
@@ -145,15 +146,26 @@ class Patrol:
             stale.add(workload.artifact)  # what was published is gone
             return []
         now, reason = self._seen_from_here(workload, verdict.reason)
-        if not now.good and world.desk.choice(workload).kind == "exec" and verdict.pods:
+        lacks = any(one.wanted_generation != now.generation for one in verdict.pods)
+        if lacks and world.desk.choice(workload).kind == "exec":
             stale.add(workload.artifact)  # a new pod of this transport has to be served
+        if now.result == "rolled_back":
+            self._restore(workload, verdict)
         if before is None:
             return []
+        return self._turned(workload, before, now, reason)
+
+    def _turned(
+        self, workload: Workload, before: Standing, now: Standing, reason: str
+    ) -> list[Saved]:
+        """A line for what became of a workload, when it is worth one."""
         if not now.good:
             return self._bad(workload, before, now, reason)
         since_s = self._since_s.pop(workload.name, None)
         told = self._told.pop(workload.name, None)
         if before.generation != now.generation:
+            if before.result == "rolled_back" and now.digest == before.served:
+                return []  # ours: the last good one with the files that it had
             return [self._line(workload, "swapped", now)]
         # A round or a report that made it good has said so.
         came_back = told is not None and not before.good
@@ -161,6 +173,13 @@ class Patrol:
             return []
         took_s = time.monotonic() - since_s if since_s else 0.0
         return [self._line(workload, "fresh again", now, took_s=took_s)]
+
+    def _restore(self, workload: Workload, verdict: Verdict) -> None:
+        """A binary that was rolled back late: what it went back to needs its own files."""
+        want = swapfiles.folder_of(self._world.config, workload).want()
+        with contextlib.suppress(Locked), flows.changing(self._world.config):
+            if want is not None:
+                self._world.desk.back_to_good(workload, want, verdict)
 
     def _bad(self, workload: Workload, before: Standing, now: Standing, reason: str) -> list[Saved]:
         """A line for a workload that is not fresh, once; not while it may be on its way there."""

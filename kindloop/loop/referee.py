@@ -113,7 +113,7 @@ class Referee:
                 observed=observed,
                 own=own,
             )
-        except KindloopError:
+        except (KindloopError, OSError):
             return True  # the next round says what is wrong
 
     def _recorded(self, before: str = "") -> dict[str, Mapping[str, str]]:

@@ -12,11 +12,10 @@ from kindloop.loop.world import Overtaken
 from kindloop.process import Stop
 from kindloop.supervised import Verdict
 from kindloop.swap import Desk, Pushed
+from kindloop.swapplan import patience_s
 
 __all__ = ["settled"]
 
-MARGIN_S = 10.0
-"""Seconds beyond grace and probation until a supervisor must have said how it went."""
 LAST_WORD_S = 0.3
 """Seconds that a swap still has when a newer save comes: it takes a tenth of that."""
 
@@ -52,10 +51,8 @@ def settled(
 def _settle(
     desk: Desk, workload: Workload, pushed: Pushed, answers: queue.SimpleQueue[Answer | None]
 ) -> None:
-    swap = workload.swap
-    patience_s = MARGIN_S + ((swap.grace_ms + swap.probation_ms) / 1000 if swap else 0.0)
     try:
-        answers.put((workload.name, desk.settle(workload, pushed.want, patience_s)))
+        answers.put((workload.name, desk.settle(workload, pushed.want, patience_s(workload))))
     except KindloopError as exc:
         answers.put((workload.name, exc))
     except Exception as exc:  # or the round would wait for ever

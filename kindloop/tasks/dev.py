@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 
 from invoke.context import Context
@@ -13,6 +14,8 @@ from kindloop.errors import ConfigError
 from kindloop.tasks._task import load, show, task
 
 __all__ = ["TASKS"]
+
+LONGEST_S = 86_400.0
 
 
 @task("dev-setup")
@@ -44,7 +47,7 @@ def dev_up(  # noqa: PLR0917 - Invoke gives all of them by name
     watching = watch or config.watch.on_up
     flows.up(config, recreate=recreate, watching=watching)
     if watching:
-        loop.watch(config, load=loading.load)
+        loop.watch(config, json=json, load=loading.load)
 
 
 @task("dev-rebuild")
@@ -65,7 +68,7 @@ def dev_status(
     c: Context,
     json: bool = False,
     wait_fresh: bool = False,
-    timeout: float = 30.0,
+    timeout: str = "30",
     verbose: bool = False,
 ) -> None:
     """Show what runs, what is stale, what answers.
@@ -76,7 +79,7 @@ def dev_status(
     """
     config = load(verbose=verbose, json=json)
     if wait_fresh:
-        _wait_fresh(config, timeout, json=json)
+        _wait_fresh(config, _seconds(timeout), json=json)
         return
     found = status.gather(config)
     if json:
@@ -86,6 +89,17 @@ def dev_status(
     code = status.exit_code(found.lines)
     if code:
         raise Exit(code=code)
+
+
+def _seconds(text: str) -> float:
+    """A number of seconds up to a day. Raises ConfigError; Invoke's own cast is a traceback."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (found := float(text)) <= LONGEST_S:
+            return found
+    raise ConfigError(
+        f"--timeout {text} is no number of seconds",
+        hint="invoke dev-status --wait-fresh --timeout 30",
+    )
 
 
 def _wait_fresh(config: Config, timeout_s: float, *, json: bool) -> None:

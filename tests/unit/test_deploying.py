@@ -23,6 +23,7 @@ from kindloop import (
     stages,
     state,
     swapfiles,
+    swapplan,
     transports,
     verify,
 )
@@ -323,7 +324,7 @@ def hands(config: Config, built: None, monkeypatch: pytest.MonkeyPatch) -> Hands
     monkeypatch.setattr(images, "prune", made.prune)
     monkeypatch.setattr(manifests, "apply", made.apply)
     monkeypatch.setattr(rollout, "wait", made.wait)
-    monkeypatch.setattr(rollout, "restart", made.restart)
+    monkeypatch.setattr(rollout, "renew", made.restart)
     monkeypatch.setattr(verify, "wait_quick", made.wait_quick)
     monkeypatch.setattr(transports, "choose", lambda *_: Choice("mount", "a test"))
     monkeypatch.setattr(apiserver, "connect", lambda _config: nullcontext(made))
@@ -459,7 +460,7 @@ def says(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]
 
     def make(answer: Verdict | Exception) -> None:
         def settle(_desk: Desk, workload: Workload, _want: Want, timeout_s: float) -> Verdict:
-            assert timeout_s in (workload.ready_s, deploying.SETTLE_S)
+            assert timeout_s in (workload.ready_s, swapplan.patience_s(workload))
             if workload.name != "web":
                 return Verdict("fresh", "1 pod runs it")
             if isinstance(answer, Exception):
@@ -566,7 +567,7 @@ def test_pods_that_are_ready_and_have_not_said_what_they_run_are_no_success(
         return Verdict("fresh", "too late")
 
     monkeypatch.setattr(Desk, "settle", settle)
-    monkeypatch.setattr(deploying, "SETTLE_S", 0.05)
+    monkeypatch.setattr(deploying, "patience_s", lambda _workload: 0.05)
     with pytest.raises(RolloutFailed, match="have not said what they run"):
         deploy(config)
     released.set()

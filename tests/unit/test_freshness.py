@@ -145,7 +145,7 @@ def published(config: Config, **changed: Any) -> str:
 @pytest.mark.parametrize(
     ("states", "code"),
     [
-        ([], 0),
+        ([], 3),
         (["fresh"], 0),
         (["fresh", "stale"], 4),
         (["stale", "unknown"], 3),

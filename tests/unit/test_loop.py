@@ -83,6 +83,7 @@ class FakeDesk:
     """A swap that ends as the test says."""
 
     def __init__(self) -> None:
+        self.restored: list[str] = []
         self.published: dict[str, str] = {}
         self.pushed: list[tuple[str, bool]] = []
         self.states: dict[str, str] = {}
@@ -114,11 +115,22 @@ class FakeDesk:
         now = self.states.get(workload.name, "fresh")
         outcome = now if now in ("fresh", "rolled_back") else "crashed"
         runs = digest if now == "fresh" else sha("good")
-        said = Report("pod-1", running_digest=runs, outcome=outcome, outcome_generation=1)
+        knows = 0 if now == "stale" else 1
+        said = Report(
+            "pod-1",
+            wanted_generation=knows,
+            running_digest=runs,
+            outcome=outcome,
+            outcome_generation=1,
+        )
         return Verdict("fresh" if now == "fresh" else now, now, (said,))  # type: ignore[arg-type]
 
     def panic(self, _workload: Workload, _verdict: Verdict) -> str:
         return self.panics
+
+    def back_to_good(self, workload: Workload, _want: Want, _verdict: Verdict) -> bool:
+        self.restored.append(workload.name)
+        return True
 
     def choice(self, _workload: Workload) -> Any:
         return type("Choice", (), {"kind": self.kind, "reason": "a test"})()
@@ -610,6 +622,13 @@ def test_a_pod_without_a_binary_is_served_where_the_transport_is_a_stream(
     _, job = look(patrol)
     assert job is not None
     assert job.stages == {"web"}
+
+
+def test_what_was_rolled_back_is_not_served_again_and_again(patrol: Patrol, world: World) -> None:
+    desk: Any = world.desk
+    desk.kind, desk.states = "exec", {"web": "rolled_back"}
+    _, job = look(patrol)
+    assert job is None
 
 
 def test_a_stage_that_two_looks_find_stale_was_missed(

@@ -633,7 +633,7 @@ def test_pods_that_mount_a_deleted_folder_are_replaced_once(
     restarts: int,
 ) -> None:
     restarted: list[str] = []
-    monkeypatch.setattr(rollout, "restart", lambda _config, w: restarted.append(w.name))
+    monkeypatch.setattr(rollout, "renew", lambda _config, w: restarted.append(w.name))
     monkeypatch.setattr(transports, "choose", lambda *_: Choice(kind, "a test"))
     cluster.pods = {"web-1": runs(want)}
     desk.remade.add("web")
@@ -653,7 +653,7 @@ def test_pods_that_could_not_be_replaced_are_the_next_time(
     def restart(*_: Any) -> None:
         raise RolloutFailed("no")
 
-    monkeypatch.setattr(rollout, "restart", restart)
+    monkeypatch.setattr(rollout, "renew", restart)
     desk.remade.add("web")
     with pytest.raises(RolloutFailed):
         desk.settle(workload, want, HOUR_S)
