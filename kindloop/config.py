@@ -167,7 +167,7 @@ class Swap:
     """Environment variables over those of the container; they change by a swap, no rollout."""
     transport: Transport = "auto"
     """`mount`: the node sees this machine's folder. `exec`: a stream through the API server.
-    `auto`: mount where it works, and the reason is shown."""
+    `auto`: mount; where that is dead it stops and says what to do."""
     grace_ms: int = 2000
     """Milliseconds between SIGTERM and SIGKILL (0 to 60000); a save waits for them at worst."""
     probation_ms: int = 5000

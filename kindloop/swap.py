@@ -114,7 +114,9 @@ class Desk:
         known = self._newest.get(workload.name)
         if known is not None and known.digest == digest and folder.has(digest):
             return known
-        self._newest[workload.name] = placed = folder.place_binary(artifact)
+        # The first one, and the one after a refusal, is read again from the disk.
+        placed = folder.place_binary(artifact, digest if known is not None else "")
+        self._newest[workload.name] = placed
         return placed
 
     def publish(self, workload: Workload, old: Want) -> Pushed:

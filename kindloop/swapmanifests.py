@@ -20,6 +20,7 @@ __all__ = ["swap_path", "swappable"]
 
 VOLUME = "kindloop"
 PORT_NAME = "supervisor"
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 MEMORY = "512Mi"
 """Limit of a container that has none: what leaks is ended here, and not the whole node."""
 EXEC_SIZE = "512Mi"
@@ -76,6 +77,9 @@ def _deployment(
         return out  # the API server says what is wrong with it, field by field
     container = next((c for c in containers if c["name"] == workload.name), containers[0])
     _refuse(pod, container, workload)
+    # Beside a sidecar, kubectl exec and logs mean this one.
+    metadata = spec["template"].setdefault("metadata", {})
+    metadata.setdefault("annotations", {}).setdefault(DEFAULT_CONTAINER, container["name"])
     # Two versions never answer beside each other, and a volume is never mounted by both.
     spec["strategy"] = {"type": "Recreate"}
     least_s = -(-swap.grace_ms // 1000) + STOP_S

@@ -93,15 +93,16 @@ class Folder:
         path = self.bin / digest
         return is_digest(digest) and path.is_file() and not path.is_symlink()
 
-    def place_binary(self, source: Path) -> Placed:
+    def place_binary(self, source: Path, digest: str = "") -> Placed:
         """Copy an artifact to its digest, mode 0755; one that is there already is verified.
 
+        `digest` is what it had when it was built; then the supervisor alone verifies the copy.
         Raises BuildFailed when there is no such file or it keeps changing, ToolMissing when
         the disk is full.
         """
         for _attempt in range(ATTEMPTS):
             with writing(self.bin):
-                placed = self._place_binary(source)
+                placed = self._place_binary(source, digest)
             if placed is not None:
                 return placed
         raise BuildFailed(
@@ -198,13 +199,13 @@ class Folder:
                     remove(path)
         self._sweep()
 
-    def _place_binary(self, source: Path) -> Placed | None:
+    def _place_binary(self, source: Path, digest: str) -> Placed | None:
         """One attempt; None when the source changed meanwhile."""
         handle, name = tempfile.mkstemp(prefix=MINE, dir=self.bin)
         made = Path(name)
         try:
             with os.fdopen(handle, "w+b", buffering=0) as copy:
-                copied = copy_artifact(source, copy)
+                copied = copy_artifact(source, copy, digest)
                 os.fchmod(handle, 0o755)
             if copied is None:
                 return None

@@ -88,10 +88,11 @@ def _declared(root: Path, one: SyncedFiles, where: str) -> Iterator[tuple[str, P
         yield placed, Path(path)
 
 
-def copy_artifact(source: Path, copy: FileIO) -> tuple[str, int] | None:
+def copy_artifact(source: Path, copy: FileIO, digest: str = "") -> tuple[str, int] | None:
     """Copy `source` into the empty file `copy` and digest what is there: (sha256, bytes).
 
-    None when the source changed meanwhile. Raises BuildFailed when it is no readable file.
+    With `digest`, what the source had when it was built, the copy is not read again. None when
+    the source changed meanwhile. Raises BuildFailed when it is no readable file.
     """
     with _opened(source) as handle:
         before = os.fstat(handle)
@@ -99,8 +100,9 @@ def copy_artifact(source: Path, copy: FileIO) -> tuple[str, int] | None:
         if not _unchanged(source, handle, before):
             return None
     # Of the copy, not of the source: what is digested is what is served.
-    copy.seek(0)
-    digest = hashlib.file_digest(copy, "sha256").hexdigest()
+    if not digest:
+        copy.seek(0)
+        digest = hashlib.file_digest(copy, "sha256").hexdigest()
     size = os.fstat(copy.fileno()).st_size
     return (digest, size) if size == before.st_size else None
 

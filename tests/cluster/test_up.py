@@ -81,6 +81,12 @@ def test_image_is_small_and_runs_as_nobody(up: Loop) -> None:
     assert int(size) < 60_000_000
 
 
+def test_the_supervisor_is_small(up: Loop) -> None:
+    found = list(up.root.glob("examples/petstore/target/kindloop/loop/*/release/supervisor"))
+    assert found
+    assert [path.stat().st_size for path in found if path.stat().st_size > 1_000_000] == []
+
+
 def test_a_lost_record_is_told_and_nothing_deleted(up: Loop) -> None:
     record = up.home / "owner.json"
     kept, before = record.read_bytes(), up.pods()

@@ -45,7 +45,8 @@ def watch(watched: Watch, request: pytest.FixtureRequest) -> Iterator[Watch]:
     yield watched
     if request.session.testsfailed > failed:
         sync_but_git(watched.loop)
-        fence(watched, f"after {request.node.name}")
+        write_page(watched.loop, f"after {request.node.name}")
+        becomes(lambda: f"after {request.node.name}" in watched.loop.curl("/docs"))
 
 
 def git(loop: Loop, *words: str, cwd: Path | None = None) -> str:
