@@ -42,7 +42,9 @@ def answer_of(pod: str, exit_code: int | None, out: Sequence[str], err: Sequence
         return Answer(pod, "taken")
     if said.get("ok") is False:
         reason = str(said.get("reason", "it does not say why"))
-        return Answer(pod, "missing" if reason.startswith("missing ") else "failed", reason)
+        # Older: a newer delivery has taken its place, so this one has nowhere to go either.
+        states: Mapping[str, Literal["missing", "gone"]] = {"missing": "missing", "older:": "gone"}
+        return Answer(pod, states.get(reason.partition(" ")[0], "failed"), reason)
     told = " ".join(line.strip() for line in err if line.strip())
     if exit_code is None:
         return Answer(pod, "failed", "it did not take everything in time")

@@ -31,6 +31,8 @@ pub struct Core {
     pub tree: Option<String>,
     pub outcome: Option<Outcome>,
     pub good: Option<Rc<Spec>>,
+    /// Generation that gives way to the good one, and why, until that one is verified.
+    pub given_up: Option<(i64, String)>,
     /// What is kept alive: started again when it ends.
     pub current: Option<Rc<Spec>>,
     pub job: Option<Job>,
@@ -65,6 +67,7 @@ impl Core {
             tree: None,
             outcome: None,
             good: None,
+            given_up: None,
             current: None,
             job: None,
             next: None,
@@ -110,7 +113,8 @@ impl Core {
         }
         match read_want(&self.settings.dir) {
             Ok(text) if self.raw.as_ref() == text.as_ref() => {
-                if let Some(want) = self.awaited.take() {
+                // Nothing is started any more by one that is about to leave.
+                if let Some(want) = self.awaited.take().filter(|_| self.leaving.is_none()) {
                     self.verify_again(want);
                 }
             }
@@ -297,7 +301,7 @@ fn key(entry: &CString) -> &[u8] {
 }
 
 /// The text, or None when there is no such file. Never waits, whatever stands in its place.
-fn read_want(dir: &str) -> Result<Option<Vec<u8>>, String> {
+pub fn read_want(dir: &str) -> Result<Option<Vec<u8>>, String> {
     let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NOCTTY;
     let file = match sys::open(&format!("{dir}/want.json"), flags) {
         Ok(file) => file,

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::rc::Rc;
+use alloc::string::ToString;
 
 use crate::child::{self, End, Ended};
 use crate::core_state::Core;
@@ -115,16 +116,51 @@ impl Core {
         if !spec.want.rollback || self.job.is_some() {
             return false;
         }
-        if self.is_wanted(spec) {
+        self.given_up = Some((spec.want.generation, reason.to_string()));
+        // That it was fresh is known already, and must not stand for a moment longer.
+        if self.is_wanted(spec) && self.knows(spec.want.generation) {
             self.conclude(Verdict::RolledBack, reason);
         }
         self.pause_us = 0;
+        self.verify(good.again(), Why::RollBack);
+        true
+    }
+
+    /// The good one was verified and runs next: only now the roll back is a fact.
+    pub fn went_back(&mut self, good: &Spec) {
+        let Some((generation, reason)) = self.given_up.take() else {
+            return;
+        };
         sys::say(&format!(
             "kindloop: rolled back to {}: {reason}",
             good.short()
         ));
-        self.verify(good.again(), Why::RollBack);
-        true
+        let told = self.outcome.as_ref().is_some_and(|outcome| {
+            outcome.generation == generation && outcome.result == Verdict::RolledBack
+        });
+        if !told && self.wants(generation) {
+            self.conclude(Verdict::RolledBack, &reason);
+        }
+    }
+
+    /// The good one is not what it was: what was given up is all there is.
+    pub fn cannot_go_back(&mut self, why: &str) {
+        let alive = self.process.is_some();
+        if !alive {
+            self.pause();
+        }
+        self.touch();
+        let Some((generation, reason)) = self.given_up.take() else {
+            return;
+        };
+        if self.wants(generation) {
+            let result = if alive {
+                Verdict::Failed
+            } else {
+                Verdict::Crashed
+            };
+            self.conclude(result, &format!("{reason}; cannot roll back: {why}"));
+        }
     }
 
     /// Reaps whatever has ended.
@@ -173,8 +209,13 @@ impl Core {
     }
 
     pub fn is_wanted(&self, spec: &Spec) -> bool {
-        let generation = self.wanted.as_ref().map(|(generation, _)| *generation);
-        spec.source == Source::Swap && generation == Some(spec.want.generation)
+        spec.source == Source::Swap && self.wants(spec.want.generation)
+    }
+
+    fn wants(&self, generation: i64) -> bool {
+        self.wanted
+            .as_ref()
+            .is_some_and(|(wanted, _)| *wanted == generation)
     }
 }
 

@@ -251,7 +251,8 @@ impl Connection {
 fn reached(until: Until, core: &Core) -> bool {
     match until {
         Until::Generation(generation) => core.knows(generation),
-        Until::Revision(revision) => core.revision > revision,
+        // Also when it is lower: a supervisor that was started anew counts from the start.
+        Until::Revision(revision) => core.revision != revision,
     }
 }
 

@@ -10,10 +10,11 @@ use crate::model::{Process, Source, Spec, Stop, Why};
 use crate::probe::Probe;
 use crate::sys::{self, Errno};
 
-/// Between two looks for processes that are left, and how many before PID 1 kills without looking,
-/// and before it goes on although one is left (stuck in the kernel).
+/// Between two looks for processes that are left, and how many before PID 1 kills without looking
+/// (a second: a process with much memory takes its time to end, and a delivery that is under way
+/// would be killed too), and before it goes on although one is left (stuck in the kernel).
 const KICK_US: u64 = 2_000;
-const HARD_AFTER: u32 = 50;
+const HARD_AFTER: u32 = 500;
 const GIVE_UP_AFTER: u32 = 2_500;
 /// A file that somebody holds open for writing cannot be executed. That ends by itself when it is
 /// a forked child of the writer that has not executed its own program yet.
@@ -78,6 +79,9 @@ impl Core {
             self.pause_us = 0;
         }
         self.retry_at = None;
+        if job.why == Why::RollBack {
+            self.went_back(&job.spec);
+        }
         self.next = Some(Rc::new(job.spec));
         if self.process.is_some() {
             self.begin_stop();
@@ -96,6 +100,7 @@ impl Core {
             (Why::RollBack, _) => {
                 self.good = None;
                 sys::say(&format!("kindloop: cannot roll back to {digest}: {reason}"));
+                self.cannot_go_back(reason);
             }
             _ => {
                 // Changed in place since it was verified: not to be run, and asked for again.
@@ -159,15 +164,17 @@ impl Core {
     fn start_next(&mut self) {
         let Some(spec) = self.next.take() else { return };
         let (args, env) = (self.arguments(&spec), self.environment(&spec));
+        // Before the first word of the new process, in the pipe of its panics: who reads the log
+        // finds there what belongs to which.
+        sys::say(&format!(
+            "kindloop: swap generation={} digest={} verify_ms={} stop_ms={}",
+            spec.want.generation,
+            spec.short(),
+            tenths(self.timings.verify),
+            tenths(self.timings.stop),
+        ));
         match child::spawn(&spec.file, &args, &env) {
             Ok(pid) => {
-                sys::say(&format!(
-                    "kindloop: swap generation={} digest={} pid={pid} verify_ms={} stop_ms={}",
-                    spec.want.generation,
-                    spec.short(),
-                    tenths(self.timings.verify),
-                    tenths(self.timings.stop),
-                ));
                 self.current = Some(spec.clone());
                 self.process = Some(Process {
                     judged: spec.want.probation_ms == 0,

@@ -50,7 +50,7 @@ use crate::settings::Command;
 pub fn run(args: Vec<CString>, env: Vec<CString>) -> i32 {
     match settings::read(args, env) {
         Ok(Command::Version) => {
-            sys::say(concat!("supervisor ", env!("CARGO_PKG_VERSION")));
+            sys::answer(concat!("supervisor ", env!("CARGO_PKG_VERSION")));
             0
         }
         Ok(Command::Receive { dir }) => receive::run(&dir),

@@ -7,9 +7,11 @@ use alloc::string::{String, ToString};
 
 use serde_json::json;
 
+use crate::core_state;
 use crate::delivery::{self, Delivery};
 use crate::sys::{self, Errno, Fd};
 use crate::unpack::Stream;
+use crate::want;
 
 const LONGEST_HEADER: usize = 8 << 20;
 const INCOMING: &str = ".incoming-";
@@ -21,6 +23,9 @@ pub fn run(dir: &str) -> i32 {
     sweep(dir);
     // SAFETY: no memory is involved.
     let staging = format!("{dir}/{INCOMING}{}", unsafe { libc::getpid() });
+    // Of a receiver with the same number, killed with its container: numbers begin anew with the
+    // next one, the directory does not.
+    remove(&staging);
     let result = receive(dir, &staging);
     remove(&staging);
     let (answer, code) = match result {
@@ -54,6 +59,16 @@ fn receive(dir: &str, staging: &str) -> Result<u64, String> {
     }
     // One at a time from here on; the lock goes with the process.
     let _lock = lock(dir)?;
+    // Two may be under way at a time, and the slower one need not be the newer one.
+    let there = core_state::read_want(dir).ok().flatten();
+    if let Some(there) = there.and_then(|text| want::generation(&text)) {
+        let generation = delivery.want.generation;
+        if generation < there {
+            return Err(format!(
+                "older: generation {generation}, and {there} is here"
+            ));
+        }
+    }
     for folder in ["bin", "trees"] {
         make_folder(&format!("{dir}/{folder}"))?;
         let staged = format!("{staging}/{folder}");

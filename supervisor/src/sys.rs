@@ -238,16 +238,25 @@ pub fn poll(entries: &mut [libc::pollfd], timeout_us: u64) {
     }
 }
 
-/// One line on standard output, left out when the reader of the container's log is so far behind
+/// One line on standard error, the pipe of panics, left out when the reader of the container's log is so far behind
 /// that writing would block PID 1. (A pipe that polls writable has room for 4096 bytes.)
 pub fn say(line: &str) {
     let mut text: Vec<u8> = line.bytes().take(2000).collect();
     text.push(b'\n');
-    let mut entry = [poll_entry(1, libc::POLLOUT)];
+    let mut entry = [poll_entry(2, libc::POLLOUT)];
     poll(&mut entry, 0);
     if entry.iter().any(|entry| entry.revents & libc::POLLOUT != 0) {
         // SAFETY: the data is as long as said.
-        unsafe { libc::write(1, text.as_ptr().cast(), text.len()) };
+        unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    }
+}
+
+/// One line on standard output: the answer to a question.
+pub fn answer(line: &str) {
+    // SAFETY: the data is as long as said.
+    unsafe {
+        libc::write(1, line.as_ptr().cast(), line.len());
+        libc::write(1, c"\n".as_ptr().cast(), 1);
     }
 }
 

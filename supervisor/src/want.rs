@@ -53,6 +53,14 @@ pub fn is_digest(text: &str) -> bool {
             .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
+/// The generation that a `want.json` names, acceptable or not.
+pub fn generation(text: &[u8]) -> Option<i64> {
+    match parse(text) {
+        Ok(Want { generation, .. }) | Err(Rejected::Refused { generation, .. }) => Some(generation),
+        Err(Rejected::Unreadable(_)) => None,
+    }
+}
+
 pub fn parse(text: &[u8]) -> Result<Want, Rejected> {
     let document: Value = serde_json::from_slice(text)
         .map_err(|error| Rejected::Unreadable(format!("not JSON: {error}")))?;
@@ -227,5 +235,14 @@ mod tests {
         assert!(refusal(&with("grace_ms", json!(1u64 << 60))).contains("grace_ms"));
         assert!(refusal(&with("rollback", json!("no"))).contains("rollback"));
         assert!(refusal(&with("tree", json!("x"))).contains("tree"));
+    }
+
+    #[test]
+    fn a_generation_is_read_though_the_rest_is_refused() {
+        let named = |document: &Value| generation(document.to_string().as_bytes());
+        assert_eq!(named(&whole()), Some(7));
+        assert_eq!(named(&with("version", json!(2))), Some(7));
+        assert_eq!(named(&with("generation", json!("7"))), None);
+        assert_eq!(generation(b""), None);
     }
 }

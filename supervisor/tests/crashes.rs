@@ -50,7 +50,7 @@ fn one_that_dies_at_once_is_rolled_back() {
     let pid = pod.status("")["running"]["pid"].clone();
     let raw = std::fs::read(pod.folder.0.join("want.json")).unwrap();
     pod.folder.publish_text(&[raw, b"\n".to_vec()].concat());
-    let quiet = pod.status("?revision=100000&wait_s=0.4");
+    let quiet = pod.status("?generation=100000&wait_s=0.4");
     assert_eq!(quiet["running"]["pid"], pid);
     let status = pod.push(&app("version=next"));
     assert_eq!(status["outcome"]["result"], "fresh");
@@ -160,6 +160,40 @@ fn the_good_one_comes_back_though_its_file_is_gone() {
     std::fs::remove_file(pod.folder.0.join("bin").join(&digest)).unwrap();
     let generation = pod.push_with(&app("exit=1"), |_| ());
     back(&pod, generation, &digest);
+}
+
+/// Overwrites the good artifact, through the descriptor that is held of it too, while `bad` runs.
+fn spoilt(bad: &str) -> (Supervised, serde_json::Value) {
+    let (mut pod, digest) = settled();
+    let generation = pod.push_with(&app(bad), |_| ());
+    pod.until(|status| status["running"]["generation"] == generation);
+    std::fs::write(pod.folder.0.join("bin").join(&digest), b"something else").unwrap();
+    let status = pod.outcome(generation);
+    assert_eq!(status["good"], json!(null), "{status}");
+    let (_, metrics) = common::get(pod.server, "/metrics");
+    let announced = "kindloop_swaps_total{result=\"rolled_back\"} 0\n";
+    assert!(metrics.contains(announced), "{metrics}");
+    (pod, status)
+}
+
+#[test]
+fn a_roll_back_that_cannot_be_is_not_announced() {
+    let (mut pod, status) = spoilt("hang=1");
+    let outcome = &status["outcome"];
+    assert_eq!(outcome["result"], "failed", "{status}");
+    let reason = outcome["reason"].as_str().unwrap();
+    assert!(reason.starts_with("not ready within"), "{reason}");
+    assert!(reason.contains("; cannot roll back: "), "{reason}");
+    assert_eq!(status["running"]["generation"], outcome["generation"]);
+    assert_eq!(pod.push(&app("version=next"))["outcome"]["result"], "fresh");
+
+    let (mut pod, status) = spoilt("exit=3 after=1000");
+    let outcome = &status["outcome"];
+    assert_eq!(outcome["result"], "crashed", "{status}");
+    let reason = outcome["reason"].as_str().unwrap();
+    assert!(reason.starts_with("exit code 3 after"), "{reason}");
+    assert!(reason.contains("; cannot roll back: "), "{reason}");
+    assert_eq!(pod.push(&app("version=next"))["outcome"]["result"], "fresh");
 }
 
 #[test]

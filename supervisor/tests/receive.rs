@@ -6,7 +6,7 @@ mod common;
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use common::{app, sha256, want, Folder, Supervised};
 use miniz_oxide::deflate::compress_to_vec_zlib;
@@ -48,14 +48,22 @@ impl Stream {
     }
 }
 
-fn receive(folder: &Folder, stream: &[u8]) -> Value {
-    let mut child = Command::new(common::SUPERVISOR)
-        .arg("receive")
+fn begin(folder: &Folder, command: &mut Command) -> Child {
+    command
         .env("KINDLOOP_DIR", &folder.0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+fn receive(folder: &Folder, stream: &[u8]) -> Value {
+    let child = begin(folder, Command::new(common::SUPERVISOR).arg("receive"));
+    end(child, stream)
+}
+
+/// Sends what is left of a stream; the answer.
+fn end(mut child: Child, stream: &[u8]) -> Value {
     let mut input = child.stdin.take().unwrap();
     // It may have seen enough before all is sent.
     let _ = input.write_all(stream);
@@ -254,4 +262,49 @@ fn what_a_killed_one_left_is_swept() {
     );
     assert!(!left.exists());
     assert!(mine.exists(), "of one that is still at work");
+}
+
+#[test]
+fn what_one_with_the_same_number_left_is_swept() {
+    let folder = Folder::new();
+    let artifact = app("version=a");
+    let stream = Stream::new(1, &artifact).binary(&artifact);
+    // The shell becomes the receiver, so the number is the same.
+    let script = "mkdir -p \"$1/bin\" && echo half >\"$1/bin/$2\" && exec \"$3\" receive";
+    let script = script.replace("$1", "$KINDLOOP_DIR/.incoming-$$");
+    let script = script
+        .replace("$2", &sha256(&artifact))
+        .replace("$3", common::SUPERVISOR);
+    let child = begin(&folder, Command::new("sh").args(["-c", &script]));
+    let pid = child.id();
+    assert_eq!(end(child, &stream.bytes())["ok"], true);
+    assert!(!folder.0.join(format!(".incoming-{pid}")).exists());
+}
+
+#[test]
+fn a_slow_delivery_does_not_take_the_place_of_a_newer_one() {
+    let folder = Folder::new();
+    let (older, newer) = (app("version=a"), app("version=b"));
+    let slow = Stream::new(7, &older).binary(&older).bytes();
+    let mut child = begin(&folder, Command::new(common::SUPERVISOR).arg("receive"));
+    let (first, rest) = slow.split_at(slow.len() - 1);
+    child.stdin.as_mut().unwrap().write_all(first).unwrap();
+    let quick = Stream::new(8, &newer).binary(&newer).bytes();
+    assert_eq!(receive(&folder, &quick)["ok"], true);
+    let before = || {
+        let text = std::fs::read(folder.0.join("want.json")).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()
+    };
+    assert_eq!(before()["generation"], 8);
+
+    let answer = end(child, rest);
+    assert_eq!(answer["ok"], false, "{answer}");
+    let reason = answer["reason"].as_str().unwrap();
+    assert!(reason.starts_with("older: generation 7"), "{reason}");
+    assert_eq!(before(), want(8, &newer));
+    let kept = [format!("bin/{}", sha256(&newer)), "want.json".to_string()];
+    assert_eq!(listing(&folder), kept);
+
+    // Once more, to one that has it already.
+    assert_eq!(receive(&folder, &quick)["ok"], true);
 }

@@ -139,6 +139,28 @@ fn an_artifact_that_comes_after_its_pointer_is_taken_then() {
 }
 
 #[test]
+fn one_that_is_told_to_leave_starts_nothing_more() {
+    let mut pod = Supervised::start(&[]);
+    let artifact = app("version=late");
+    // Hashed in a single turn.
+    assert!(artifact.len() < 1 << 20);
+    let path = pod.folder.0.join("bin").join(sha256(&artifact));
+    let generation = pod.push_with(&artifact, |_| std::fs::remove_file(&path).unwrap());
+    assert_eq!(pod.outcome(generation)["outcome"]["result"], "refused");
+    // It finds all of this in one turn: the artifact, a reason to look for it, and the signal.
+    pod.signal(libc::SIGSTOP);
+    let stat = format!("/proc/{}/stat", pod.child.id());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        std::thread::yield_now();
+    }
+    pod.folder.place(&artifact);
+    std::fs::write(pod.folder.0.join("something"), b"").unwrap();
+    pod.signal(libc::SIGTERM);
+    pod.signal(libc::SIGCONT);
+    assert_eq!(pod.exit_code(), Some(0));
+}
+
+#[test]
 fn a_newer_protocol_is_refused() {
     let (mut pod, pid) = serving();
     let generation = pod.push_with(&app("version=x"), |want| want["version"] = json!(2));

@@ -33,6 +33,10 @@ fn a_status_waits_for_an_outcome_or_a_revision() {
     let status = pod.status(&format!("?revision={revision}&wait_s=0.3"));
     assert!(began.elapsed() >= Duration::from_millis(300));
     assert_eq!(status["revision"], revision);
+    // A revision of the supervisor that was here before.
+    let began = Instant::now();
+    pod.status(&format!("?revision={}&wait_s=30", revision + 100));
+    assert!(began.elapsed() < Duration::from_secs(20));
     // Asked before it happens, answered when it does.
     std::thread::scope(|scope| {
         let server = pod.server;
@@ -148,7 +152,7 @@ fn an_idle_supervisor_is_idle() {
     let mut pod = Supervised::start(&[]);
     pod.push(&app("version=a"));
     let used = pod.cpu_ms();
-    pod.status("?revision=100000&wait_s=2");
+    pod.status("?generation=100000&wait_s=2");
     let spent = pod.cpu_ms() - used;
     assert!(spent < 400, "{spent} ms of processor time in two seconds");
 }

@@ -238,10 +238,10 @@ def asked(url: str) -> str:
     return done.stdout
 
 
-def becomes(question: Callable[[], T]) -> T:
-    """Ask until the answer is something, and return it."""
+def becomes(question: Callable[[], T], seen: Callable[[], object] = str) -> T:
+    """Ask until the answer is something, and return it; `seen` says what is there instead."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not (answer := question()):
-        assert time.monotonic() < deadline_s, "it did not happen"
+        assert time.monotonic() < deadline_s, f"it did not happen: {seen()}"
         time.sleep(0.05)
     return answer

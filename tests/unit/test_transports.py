@@ -123,6 +123,7 @@ def test_what_is_packed_is_smaller(tmp_path: Path) -> None:
 
 
 NOT_FOUND = 'Error from server (NotFound): pods "a" not found'
+OLDER = '{"ok":false,"reason":"older: generation 7, and 8 is here"}'
 NO_PROGRAM = 'exec failed: exec: "/app/supervisor": stat /app/supervisor: no such file or directory'
 
 
@@ -133,6 +134,7 @@ NO_PROGRAM = 'exec failed: exec: "/app/supervisor": stat /app/supervisor: no suc
         (0, ["a warning", '{"ok":true,"bytes":5}', ""], ["noise"], "taken", ""),
         (1, ['{"ok":false,"reason":"missing bin/ab"}'], ["exit code 1"], "missing", "missing bin/ab"),
         (1, ['{"ok":false,"reason":"sha256 differs"}'], ["exit code 1"], "failed", "sha256 differs"),
+        (1, [OLDER], ["exit code 1"], "gone", "older: generation 7, and 8 is here"),
         (1, ['{"ok":false}'], [], "failed", "it does not say why"),
         (1, [], [NOT_FOUND], "gone", NOT_FOUND),
         (1, [], ['error: ... container not found ("a")'], "gone", "container not found"),

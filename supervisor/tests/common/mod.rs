@@ -145,11 +145,11 @@ impl Supervised {
             .env("PORT", port.to_string())
             .env("VALUE", "container")
             .envs(env.iter().copied())
-            .stdout(Stdio::piped());
+            .stderr(Stdio::piped());
         change(&mut command);
         let mut child = command.spawn().unwrap();
         let (say, lines) = channel();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut output = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
             let mut line = String::new();
             while output.read_line(&mut line).is_ok_and(|count| count > 0) {
