@@ -126,7 +126,7 @@ def test_keys_and_the_line_of_a_save(up: Loop) -> None:
         screen.read("kindloop: fresh ")  # the supervisor's own line in the log
         assert waiting not in pets(up)
         screen.press("p")
-        screen.read("goes on, 1 files were saved")
+        screen.read("goes on; saved: 1 file")
         screen.read(r"[0-9a-f]{8} fresh in ")
         assert waiting in pets(up)
 
