@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,9 +93,10 @@ def run(
     if program is None:
         raise ToolMissing(f"{words[0]} is not on PATH", hint=INSTALL_HINT)
     try:
-        with signals_held() as held:
+        with contextlib.ExitStack() as holding:
+            held = holding.enter_context(signals_held())
             process = sh.Command(str(program))(*words[1:], **_options(cwd, environ(env), stdin))
-        exit_code = _wait(process, timeout_s, held)
+            exit_code = _wait(process, timeout_s, held, holding.close)
     except (OSError, sh.ForkException) as exc:
         # sh quotes the traceback of the forked child: its last line is the reason.
         reason = str(exc).strip().splitlines()[-1].strip()
@@ -169,16 +170,19 @@ def _options(cwd: Path | None, env: dict[str, str], stdin: str | bytes | None) -
 _ANY_CODE: Iterable[int] = range(-64, 256)
 
 
-def _wait(process: Any, timeout_s: float, held: list[int]) -> int | None:
+def _wait(
+    process: Any, timeout_s: float, held: list[int], release: Callable[[], None]
+) -> int | None:
     """The exit code, or None when the deadline passed and the group was ended.
 
-    A timer, not `wait(timeout=…)`: that one polls every 0.1 s, which every call would pay.
+    Signals are held until `release`; what they raise from then on ends the group. A timer, not `wait(timeout=…)`: that one polls every 0.1 s, which every call would pay.
     """
     late = threading.Event()
     ended = threading.Event()
     timer = threading.Thread(target=_watch, args=(process.pid, timeout_s, ended, late), daemon=True)
     timer.start()
     try:
+        release()
         deliver(held)
         process.wait()
     except sh.ErrorReturnCode:

@@ -18,10 +18,12 @@ REPO = Path(__file__).parents[1]
 PATIENCE_S = 30.0
 """Until when something that must happen has happened; only a failing test waits that long."""
 
-# A shell without job control starts background commands with SIGINT ignored, and that is inherited:
-# under a CI runner the tests of Ctrl-C would send what nobody hears.
+# A shell without job control starts background commands with SIGINT and SIGQUIT ignored, and that is
+# inherited: under a CI runner the tests of Ctrl-C would send what nobody hears.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture

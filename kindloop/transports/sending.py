@@ -52,7 +52,9 @@ def answer_of(pod: str, exit_code: int | None, out: Sequence[str], err: Sequence
     if "(NotFound): pods" in told or "container not found" in told:
         return Answer(pod, "gone", told)
     if SUPERVISOR_IN_IMAGE in told:
-        return Answer(pod, "failed", f"its image has no {SUPERVISOR_IN_IMAGE} that runs: WORKDIR /app")
+        return Answer(
+            pod, "failed", f"its image has no {SUPERVISOR_IN_IMAGE} that runs: WORKDIR /app"
+        )
     return Answer(pod, "failed", told or f"no answer, exit code {exit_code}")
 
 

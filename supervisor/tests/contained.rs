@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{app, Folder, Supervised, PATIENCE, SUPERVISOR};
+use serde_json::json;
 
 const NAMESPACES: [&str; 3] = ["--user", "--mount", "--pid"];
 
@@ -91,7 +92,9 @@ fn a_delivery_outlives_an_app_that_ends_slowly() {
         return;
     }
     let mut pod = Supervised::start_with(Folder::new(), &[], &[], contain);
-    pod.push(&app("version=a"));
+    // No grace: it is looked for, and killed again, from the first moment on.
+    let generation = pod.push_with(&app("version=a"), |want| want["grace_ms"] = json!(0));
+    pod.outcome(generation);
     let inside = child_of(pod.child.id());
     let delivery = Command::new("nsenter")
         .args(["--target", &inside.to_string(), "--preserve-credentials"])

@@ -141,18 +141,22 @@ fn an_artifact_that_comes_after_its_pointer_is_taken_then() {
 #[test]
 fn one_that_is_told_to_leave_starts_nothing_more() {
     let mut pod = Supervised::start(&[]);
-    let artifact = app("version=late");
+    let artifact = app("version=late dies_after=2000");
     // Hashed in a single turn.
     assert!(artifact.len() < 1 << 20);
     let path = pod.folder.0.join("bin").join(sha256(&artifact));
     let generation = pod.push_with(&artifact, |_| std::fs::remove_file(&path).unwrap());
     assert_eq!(pod.outcome(generation)["outcome"]["result"], "refused");
     // It finds all of this in one turn: the artifact, a reason to look for it, and the signal.
-    pod.signal(libc::SIGSTOP);
     let stat = format!("/proc/{}/stat", pod.child.id());
-    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
-        std::thread::yield_now();
-    }
+    let wait_for = |state: &str| {
+        while !std::fs::read_to_string(&stat).unwrap().contains(state) {
+            std::thread::yield_now();
+        }
+    };
+    wait_for(") S ");
+    pod.signal(libc::SIGSTOP);
+    wait_for(") T ");
     pod.folder.place(&artifact);
     std::fs::write(pod.folder.0.join("something"), b"").unwrap();
     pod.signal(libc::SIGTERM);
