@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from kindloop import cluster, freshness, host, rollout, stages, verify
@@ -78,8 +78,8 @@ def gather(config: Config) -> Status:
     if facts["healthy"]:
         with Desk(config) as desk:
             for workload in config.workloads.values():
-                lines += _workload_lines(config, workload)
-                lines += _swap_lines(config, workload, engine.platform, desk)
+                swaps = _swap_lines(config, workload, engine.platform, desk)
+                lines += _blamed(_workload_lines(config, workload), swaps) + swaps
         memory = _memory(config)
     else:
         lines += [
@@ -184,6 +184,15 @@ def _swap_lines(config: Config, workload: Workload, platform: str, desk: Desk) -
         return [Line(workload.label, "swap", workload.name, "unknown", exc.message)]
     state = states.get(found.state, "unknown")
     return [Line(workload.label, "swap", workload.name, state, f"{found.state}, {found.detail}")]
+
+
+def _blamed(found: list[Line], swaps: list[Line]) -> list[Line]:
+    """A pod is not ready while it serves an older binary: then the swap is what is wrong. Pure."""
+    old = any(line.state == "stale" for line in swaps)
+    answers = all(line.state == "ok" for line in found if line.kind != "workload")
+    if not old or not answers or any(line.detail.startswith("no Deployment") for line in found):
+        return found
+    return [replace(line, state="stale") if line.kind == "workload" else line for line in found]
 
 
 def _url_line(workload: Workload) -> Line:

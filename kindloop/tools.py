@@ -175,7 +175,8 @@ def _wait(
 ) -> int | None:
     """The exit code, or None when the deadline passed and the group was ended.
 
-    Signals are held until `release`; what they raise from then on ends the group. A timer, not `wait(timeout=…)`: that one polls every 0.1 s, which every call would pay.
+    Signals are held until `release`; what they raise from then on ends the group. A timer, not
+    `wait(timeout=…)`: that one polls every 0.1 s, which every call would pay.
     """
     late = threading.Event()
     ended = threading.Event()

@@ -4,6 +4,13 @@
 set -eu
 src=examples/pet_store/src
 
+# The generator names the folder that it writes to after the document's title.
+if ! grep -Eqi "^ +title: *[\"']?pet store[\"']? *(#.*)?\$" examples/openapi.yaml; then
+    echo "error: the title in examples/openapi.yaml must be 'Pet Store', or examples/pet_store" \
+        "is not what the generator renews" >&2
+    exit 1
+fi
+
 # The generator ends with `cargo fmt` over the whole crate, controllers included. This is the cargo
 # that it takes for that; what is generated is formatted below.
 export BRRTR_CARGO_BIN=true

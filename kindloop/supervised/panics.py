@@ -80,7 +80,7 @@ def last_panic(lines: Sequence[str]) -> str:
             own = [one for one in found if not one[0].startswith(_LIBRARY)]
             place, message = (own or found)[-1]
             return f"{place}: {message}"[:_LENGTH] if message else place
-        if n == 0 or not _goes_on(lines, marks[n - 1], start):
+        if not _goes_on(lines, marks, n):
             break
         end = start
     return ""
@@ -94,24 +94,40 @@ def last_words(lines: Sequence[str]) -> list[str]:
         start = marks[n]
         said = lines[start + 1 : end]
         own = [line for line in said if line.strip() and not line.startswith("kindloop: ")]
-        goes_on = n > 0 and _goes_on(lines, marks[n - 1], start)
-        if own and not (goes_on and _rolled_back(lines, marks[n - 1], start)):
+        if own and not _in_place(lines, marks, n):
             return own[-WORDS:]
-        if not goes_on:
+        if not _goes_on(lines, marks, n):
             break
         end = start
     return []
 
 
-def _goes_on(lines: Sequence[str], before: int, start: int) -> bool:
-    """Whether the start at `start` is what became of the one at `before` (-1: cut off)."""
-    this = _MARKED.match(lines[start])
-    if this is None:
+def _goes_on(lines: Sequence[str], marks: Sequence[int], n: int) -> bool:
+    """Whether the start at mark `n` is what became of the one before it (-1: cut off)."""
+    if n == 0:
         return False
-    if _rolled_back(lines, before, start):
+    if _in_place(lines, marks, n):
         return True
-    last = _MARKED.match(lines[before]) if before >= 0 else None
-    return last is not None and last["generation"] == this["generation"]
+    this, last = _mark(lines, marks[n]), _mark(lines, marks[n - 1])
+    return this is not None and last is not None and last["generation"] == this["generation"]
+
+
+def _in_place(lines: Sequence[str], marks: Sequence[int], n: int) -> bool:
+    """Whether the start at mark `n` is the last good one in the place of one that failed.
+
+    It may have been published once more, with the files that it had.
+    """
+    if n == 0:
+        return False
+    if _rolled_back(lines, marks[n - 1], marks[n]):
+        return True
+    this, last = _mark(lines, marks[n]), _mark(lines, marks[n - 1])
+    same = this is not None and last is not None and last["digest"] == this["digest"]
+    return same and n > 1 and _in_place(lines, marks, n - 1)
+
+
+def _mark(lines: Sequence[str], at: int) -> re.Match[str] | None:
+    return _MARKED.match(lines[at]) if at >= 0 else None
 
 
 def _rolled_back(lines: Sequence[str], before: int, start: int) -> bool:

@@ -42,7 +42,7 @@ def add_fixed_file(loop: Loop) -> None:
 PHASES = {
     "build": (edit_controller, lambda running: running.runs("rustc")),
     "image": (add_fixed_file, lambda running: running.runs("docker", "build")),
-    "load": (add_fixed_file, lambda running: running.runs("docker", "save")),
+    "load": (add_fixed_file, lambda running: running.runs("kind", "load")),
     "rollout": (add_fixed_file, lambda running: running.runs_with("--watch")),
 }
 
@@ -60,6 +60,7 @@ def test_ctrl_c_leaves_nothing_and_next_up_heals(up: Loop, phase: str) -> None:
 
 
 def test_ctrl_c_while_a_swap_is_awaited(up: Loop) -> None:
+    up.ok("dev-up")  # a test before this one may have left another image
     pods = up.pods()
     # It runs, and nobody listens where it should: the supervisor gives it its whole probation.
     elsewhere = "[--spec, doc/openapi.yaml, --config, config/config.yaml, --doc-dir, doc, --addr, '0.0.0.0:8081']"

@@ -48,6 +48,7 @@ def good(healed: Loop) -> Loop:
         rows = json.loads(healed.ok("swap.status", "--json"))["workloads"]
         return all(pod["good"] == pod["running_digest"] for row in rows for pod in row["pods"])
 
+    healed.ok("dev-up")  # a test before this one may have left another image
     becomes(told)
     return healed
 

@@ -18,7 +18,7 @@ import yaml
 
 from kindloop import manifests, stages, tools
 from kindloop.config import Config
-from kindloop.errors import ConfigError
+from kindloop.errors import ConfigError, ToolFailed
 from kindloop.loading import load
 from kindloop.tools import Result
 
@@ -55,6 +55,7 @@ def router(tmp_path: Path) -> Path:
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
+    (root / "examples/openapi.yaml").write_text("info:\n  title: Pet Store\n")
     return root
 
 
@@ -155,6 +156,35 @@ def test_what_is_generated_is_formatted_and_controllers_are_not(
     assert (src / "handlers/list_pets.rs").read_text() == "fn mine() {}\n"
     assert (src / "controllers/mod.rs").read_text() == "pub mod list_pets;\n"
     assert (src / "controllers/list_pets.rs").read_text() == sloppy
+
+
+@pytest.mark.parametrize("title", ["Pet Store", '"pet store"', "'Pet Store' # ours"])
+def test_a_title_that_names_the_folder_is_generated(
+    config: Config, tmp_path: Path, title: str
+) -> None:
+    (config.app.root / "examples/openapi.yaml").write_text(f"info:\n  title: {title}\n")
+    assert generator_runs(config, tmp_path)
+
+
+@pytest.mark.parametrize("title", ["Pet Stores", "My Pet Store", "Pet Store of ours"])
+def test_a_title_that_names_another_folder_is_refused(
+    config: Config, tmp_path: Path, title: str
+) -> None:
+    (config.app.root / "examples/openapi.yaml").write_text(f"info:\n  title: {title}\n")
+    with pytest.raises(ToolFailed, match="must be 'Pet Store'"):
+        generator_runs(config, tmp_path)
+    # Nothing was generated: the other folder would stay behind.
+    assert not (tmp_path / "calls").exists()
+
+
+def test_the_stages_share_what_cargo_compiles(config: Config) -> None:
+    with stages.opened(config, ENGINE) as site:
+        given = [site.settings(config.stages[n]) for n in ("router", "generate", "petstore")]
+    profiles = [{k: v for k, v in env.items() if k.startswith("CARGO_PROFILE_")} for env in given]
+    assert profiles[0] == profiles[1] == profiles[2]
+    # Every save links, copies and digests the binary: line tables are most of it.
+    assert profiles[0]["CARGO_PROFILE_RELEASE_DEBUG"] == "0"
+    assert profiles[0]["CARGO_PROFILE_RELEASE_STRIP"] == "debuginfo"
 
 
 def test_controllers_are_inputs_of_the_service_and_nobodys_outputs(

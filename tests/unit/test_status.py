@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,3 +94,14 @@ def test_the_clusters_line_names_the_next_command(state: str, healthy: bool, det
     facts = {"state": state, "healthy": healthy, "image": image, "name": "mine"}
     line = status._cluster_line(facts)
     assert (line.state, line.detail) == ("ok" if healthy else "bad", detail)
+
+
+def test_a_pod_that_serves_an_older_binary_is_no_fault_of_its_own() -> None:
+    unready = Line("app", "workload", "petstore", "bad", "petstore-1 Running 0/1 ready")
+    url = Line("app", "url", "petstore", "ok", "http://127.0.0.1:8080")
+    assert status.exit_code([*status._blamed([unready, url], [OLD]), OLD]) == 4
+    assert status.exit_code([*status._blamed([unready, BAD], [OLD]), OLD]) == 1
+    fresh = replace(OLD, state="ok")
+    assert status.exit_code([*status._blamed([unready, url], [fresh]), fresh]) == 1
+    gone = replace(unready, detail="no Deployment; next: invoke dev-up")
+    assert status.exit_code([*status._blamed([gone, url], [OLD]), OLD]) == 1

@@ -487,8 +487,25 @@ def test_the_last_panic(log: str, said: str) -> None:
             ["bad config"],
         ),
         (f"{_mark(8, 'b')}\nbad config\n{_mark(9, 'c')}\n", []),
+        (
+            (
+                f"{_mark(8, 'b')}\nbad config\nkindloop: rolled back to aaaa: exit code 1\n"
+                f"{_mark(7, 'a')}\nbad config too\nkindloop: aaaa ended (exit code 1); again in 100 ms\n"
+                f"{_mark(9, 'a')}\nlistening"
+            ),
+            ["bad config"],
+        ),
     ],
-    ids=["none", "unmarked", "the newest", "no more than five", "rolled back", "again", "another"],
+    ids=[
+        "none",
+        "unmarked",
+        "the newest",
+        "no more than five",
+        "rolled back",
+        "again",
+        "another",
+        "published again",
+    ],
 )
 def test_the_last_words(log: str, said: list[str]) -> None:
     assert last_words(log.splitlines()) == said
