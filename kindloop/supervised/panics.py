@@ -20,6 +20,7 @@ WORDS = 5
 MARK = "kindloop: swap "
 """How the supervisor's line begins at which the output of another process starts."""
 _MARKED = re.compile(rf"^{MARK}generation=(?P<generation>\d+) digest=(?P<digest>[0-9a-f]+)")
+_ENDED = re.compile(r" rolled back to | ended \(| is not ready ")
 _LENGTH = 300
 PANICKED = 101
 """Exit code of a Rust program whose main thread panicked."""
@@ -94,7 +95,8 @@ def last_words(lines: Sequence[str]) -> list[str]:
         start = marks[n]
         said = lines[start + 1 : end]
         own = [line for line in said if line.strip() and not line.startswith("kindloop: ")]
-        if own and not _in_place(lines, marks, n):
+        failed = any(line.startswith("kindloop: ") and _ENDED.search(line) for line in said)
+        if own and (failed or not _in_place(lines, marks, n)):
             return own[-WORDS:]
         if not _goes_on(lines, marks, n):
             break
@@ -123,7 +125,7 @@ def _in_place(lines: Sequence[str], marks: Sequence[int], n: int) -> bool:
         return True
     this, last = _mark(lines, marks[n]), _mark(lines, marks[n - 1])
     same = this is not None and last is not None and last["digest"] == this["digest"]
-    return same and n > 1 and _in_place(lines, marks, n - 1)
+    return same and n > 1 and _rolled_back(lines, marks[n - 2], marks[n - 1])
 
 
 def _mark(lines: Sequence[str], at: int) -> re.Match[str] | None:

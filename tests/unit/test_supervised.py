@@ -490,7 +490,7 @@ def test_the_last_panic(log: str, said: str) -> None:
         (
             (
                 f"{_mark(8, 'b')}\nbad config\nkindloop: rolled back to aaaa: exit code 1\n"
-                f"{_mark(7, 'a')}\nbad config too\nkindloop: aaaa ended (exit code 1); again in 100 ms\n"
+                f"{_mark(7, 'a')}\nkindloop: ready generation=7 digest=aaaa start_ms=3\n"
                 f"{_mark(9, 'a')}\nlistening"
             ),
             ["bad config"],
