@@ -13,7 +13,7 @@ import pytest
 import yaml
 from artifacts import Bay, modes, sha256, variables
 from live import Loop, docker, edit
-from watching import asked, call, pets
+from watching import asked, call, configure, pets, takes
 
 from kindloop.config import DEFAULT_PORTS
 
@@ -91,17 +91,16 @@ def test_environment_variables_change_by_a_swap(bay: Bay) -> None:
 
 
 def test_what_pods_read_is_readable_under_any_umask(bay: Bay) -> None:
-    page = bay.loop.root / "examples/petstore/pet_store/doc/index.html"
     shutil.rmtree(bay.swap_folder.trees)
     mask = os.umask(0o077)
     try:
-        page.write_text(page.read_text() + "<!-- private -->\n")
+        configure(bay.loop, "private")
         verdict = bay.swap(bay.named("Wilma"))
     finally:
         os.umask(mask)
     assert verdict.state == "fresh", verdict.reason
     assert "Wilma" in pets(bay.loop)
-    assert "<!-- private -->" in bay.loop.curl("/docs")
+    assert takes(bay.loop, "private")
     assert modes(bay.swap_folder.path.parent) == {"dir 755", "bin 755", "file 644"}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from artifacts import inside, sha256
 from live import ROOT, Loop, docker, edit, line_of, sync
-from watching import Watch, becomes, call, of_files, pets, ran, renamed, saves
+from watching import Watch, becomes, call, configure, of_files, pets, ran, renamed, saves, takes
 
 NOW = ("dev-status", "--wait-fresh", "--timeout", "0")
 WHO = ("-c", "user.name=test", "-c", "user.email=test@localhost")
@@ -46,8 +46,8 @@ def watch(watched: Watch, request: pytest.FixtureRequest) -> Iterator[Watch]:
     yield watched
     if request.session.testsfailed > failed:
         sync_but_git(watched.loop)
-        write_page(watched.loop, f"after {request.node.name}")
-        becomes(lambda: f"after {request.node.name}" in watched.loop.curl("/docs"))
+        configure(watched.loop, "mended")
+        becomes(lambda: takes(watched.loop, "mended"))
 
 
 def git(loop: Loop, *words: str, cwd: Path | None = None) -> str:
@@ -70,20 +70,10 @@ def sync_but_git(loop: Loop) -> None:
     (loop.root / ".git").write_bytes(named)
 
 
-def page(loop: Loop) -> Path:
-    return loop.root / "examples/petstore/pet_store/doc/index.html"
-
-
-def write_page(loop: Loop, text: str) -> None:
-    """Save a page that is synced: a swap without a build."""
-    content = page(loop).read_text().partition("<!--")[0]
-    page(loop).write_text(f"{content}<!-- {text} -->\n")
-
-
-def fence(watch: Watch, text: str) -> None:
-    """Save a page and wait until it is served: whatever was saved before has had its turn."""
-    watch.saved(lambda: write_page(watch.loop, text), of="doc/index.html")
-    assert text in watch.loop.curl("/docs")
+def fence(watch: Watch, token: str) -> None:
+    """Save a synced file and wait until it is served: what was saved before has had its turn."""
+    watch.saved(lambda: configure(watch.loop, token), of="config/config.yaml")
+    assert takes(watch.loop, token)
 
 
 # --- builds ---------------------------------------------------------------------------------
@@ -141,7 +131,7 @@ def test_openapi_broken_then_fixed(watch: Watch) -> None:
     since = watch.count()
     watch.saved(lambda: edit(document, "The sample service", "The one sample service"))
     assert "The one sample service" in loop.curl("/openapi.yaml")
-    fence(watch, "after the generator")
+    fence(watch, "after-the-generator")
     events = watch.events(since)
     assert len(of_files(events)) == 2, "what the generator writes is no save"
     assert len(ran(events, "generate")) == 1
@@ -150,6 +140,9 @@ def test_openapi_broken_then_fixed(watch: Watch) -> None:
 def test_a_panic_is_rolled_back_and_told_with_its_place(watch: Watch) -> None:
     loop = watch.loop
     good = watch.saved(lambda: call(loop, "Frida"))["digest"]
+    becomes(
+        lambda: f'"good": "{good}"' in loop.ok("swap.status", "--json")
+    )  # its probation is over
     library = loop.root / "examples/petstore/router/src/lib.rs"
     call_ = "    if let Err(message) = start("
     panic = '    assert!(std::env::args().count() == 0, "no router");\n'
@@ -172,7 +165,7 @@ def test_a_newer_save_cancels_the_build(watch: Watch) -> None:
     watch.running.until(lambda running: running.runs("rustc"))
     call(loop, "Lotte")
     becomes(lambda: "Lotte" in pets(loop))
-    fence(watch, "after the newer save")
+    fence(watch, "after-the-newer-save")
     events = watch.events(since)
     assert ran(events, "petstore").count("superseded") == 1
     assert len(of_files(events)) == 2, "the cancelled save has no line of its own"
@@ -187,7 +180,7 @@ def test_500_writes_in_2_s_are_a_few_builds(watch: Watch) -> None:
         source.write_text(renamed(text, f"Cat{number:03d}"))
         time.sleep(0.004)  # this is what a storm is: no pause that could be awaited
     becomes(lambda: "Cat499" in pets(loop))
-    fence(watch, "after the storm")
+    fence(watch, "after-the-storm")
     events = watch.events(since)
     assert 1 <= len(ran(events, "petstore")) <= 10
     assert of_files(events)[-2]["digest"] == of_files(events)[-1]["digest"]
@@ -286,7 +279,7 @@ def test_kindloop_yaml_broken_then_fixed(watch: Watch) -> None:
     watch.told("the settings from before stay in force", since)
     said = loop.say(*NOW)
     assert said.code == 2
-    fence(watch, "under the old settings")
+    fence(watch, "under-the-old-settings")
     watch.saved(lambda: loop.settings.write_text(text.replace("RUST_LOG: info", "RUST_LOG: warn")))
     assert watch.told("kindloop.yaml was read again", since)
     found = inside(
@@ -315,7 +308,7 @@ def test_a_broken_manifest_is_told_and_the_next_save_is_served(watch: Watch) -> 
     service.write_text(text.replace("type: NodePort", "type: [NodePort"))
     watch.told("k8s/app/service.yaml:", since)
     watch.saved(lambda: service.write_text(text), "unchanged", of="service.yaml")
-    fence(watch, "after the manifest")
+    fence(watch, "after-the-manifest")
 
 
 def test_a_dockerfile_goes_by_image_and_rollout(watch: Watch) -> None:
@@ -328,7 +321,7 @@ def test_a_dockerfile_goes_by_image_and_rollout(watch: Watch) -> None:
     assert "rollout" in saved["parts"]
     assert watch.told("rollout: the image of petstore changed", since)
     assert loop.pods().keys().isdisjoint(pods)
-    fence(watch, "in the new pod")
+    fence(watch, "in-the-new-pod")
 
 
 # --- git ------------------------------------------------------------------------------------
@@ -343,7 +336,7 @@ def test_a_branch_switch_is_one_batch(watch: Watch, tmp_path: Path) -> None:
         ("pet_store/src/controllers/get_user.rs", "pub fn", "// another\npub fn"),
         ("pet_store/src/app.rs", '"Rex"', '"Rolf"'),
         ("router/src/lib.rs", "//! OpenAPI-driven HTTP", "//! HTTP by OpenAPI"),
-        ("pet_store/doc/index.html", "<table>", "<table id='other'>"),
+        ("pet_store/config/config.yaml", "drain_seconds: 10", "drain_seconds: 9"),
     ):
         edit(tree / "examples/petstore" / path, old, new)
     git(loop, "commit", "-qam", "other", cwd=tree)
@@ -352,7 +345,7 @@ def test_a_branch_switch_is_one_batch(watch: Watch, tmp_path: Path) -> None:
     saved = watch.saved(lambda: git(loop, "checkout", "-q", "other"))
     assert len(saved["paths"]) == 4
     assert "Rolf" in pets(loop)
-    fence(watch, "after the switch")
+    fence(watch, "after-the-switch")
     assert len(of_files(watch.events(since))) == 2
 
 
@@ -374,7 +367,7 @@ def test_a_rebase_under_way_pauses(watch: Watch, tmp_path: Path) -> None:
     assert "<<<<<<<" in (loop.app / "app.rs").read_text()
     git(loop, "rebase", "--abort")
     watch.told("the rebase is over", since)
-    fence(watch, "after the rebase")
+    fence(watch, "after-the-rebase")
     assert "Mine1" in pets(loop)
     assert {one["verdict"] for one in saves(watch.events(since))} <= {"fresh", "unchanged"}
     assert ran(watch.events(since), "petstore") == [], "nothing in it is what was served before"
@@ -396,7 +389,7 @@ def test_a_deleted_pod_comes_back_with_the_newest_artifact(watch: Watch) -> None
     loop.kubectl("delete", "pods", "-l", "app.kubernetes.io/name=petstore")
     becomes(lambda: loop.pods().keys().isdisjoint(before) and "Vroni" in pets(loop))
     assert loop.say("dev-status", "--wait-fresh", "--timeout", "60").code == 0
-    fence(watch, "in the pod made anew")
+    fence(watch, "in-the-pod-made-anew")
 
 
 def test_a_restarted_node_comes_back_with_the_newest_artifact(watch: Watch) -> None:
@@ -409,7 +402,7 @@ def test_a_restarted_node_comes_back_with_the_newest_artifact(watch: Watch) -> N
     docker("start", loop.node)
     assert loop.say("dev-status", "--wait-fresh", "--timeout", "120").code == 0
     assert "Xenia" in pets(loop)
-    fence(watch, "after the restart of the node")
+    fence(watch, "after-the-restart-of-the-node")
 
 
 @pytest.mark.skipif(
@@ -424,4 +417,4 @@ def test_a_restarted_engine_is_outlived(watch: Watch) -> None:
     subprocess.run([loop.root / "scripts/dev-setup.sh", "--yes"], check=True)
     docker("start", loop.node)
     assert loop.say("dev-status", "--wait-fresh", "--timeout", "180").code == 0
-    fence(watch, "after the restart of the engine")
+    fence(watch, "after-the-restart-of-the-engine")
