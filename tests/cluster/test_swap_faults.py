@@ -245,9 +245,9 @@ def test_back_and_forth_and_back(bay: Bay) -> None:
 
 
 @pytest.mark.destructive
-def test_swap_directory_deleted(settled: Bay) -> None:
+def test_swap_directory_deleted(bay: Bay) -> None:
     """Told before anything is changed; both ways out that it names work."""
-    loop = settled.loop
+    loop = bay.loop
     before = loop.pods()
     shutil.rmtree(loop.home / "swap")
     for words in (("dev-rebuild",), ("swap.push",), ("dev-up",)):
