@@ -6,31 +6,31 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
 from kindloop import (
-    cluster,
     images,
     manifests,
     report,
     rollout,
-    stages,
     state,
     swap,
     swapfiles,
-    swapmanifests,
     verify,
 )
-from kindloop.config import SUPERVISOR_STAGE, Config, Workload
+from kindloop.config import Config, Workload
+from kindloop.deployplan import (
+    Plan,
+    artifact,
+    plan,
+    record_file,
+    services_differ,
+    why_rollout,
+    workload_images,
+)
 from kindloop.errors import KindloopError, RolloutFailed, Stale, Unhealthy
-from kindloop.sources import workload_base
 from kindloop.supervised import Verdict
 from kindloop.swap import Desk, Pushed
 from kindloop.swapplan import as_rollout, patience_s
@@ -50,12 +50,13 @@ __all__ = [
     "workload_images",
 ]
 
-Transport = Literal["mount", "exec", "none"]
-
 BACK_S = 5.0
 """Seconds that the last good binary may take to answer again after a roll back."""
 TURN_S = 0.1
 """Seconds between two looks at whether a Deployment's old pods are gone."""
+SERVICE_LAG_S = 3.0
+"""Seconds that the rules of a changed Service may go on sending requests where they went before:
+kube-proxy takes changes over once a second, a busy machine some more."""
 
 
 @dataclass(frozen=True)
@@ -71,93 +72,6 @@ class Deployed:
     """sha256 of the binary that every pod reported; empty for a workload without swap."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the cluster has to have. `images` by workload; `transports` by workload with swap."""
-
-    images: Mapping[str, images.ImagePlan]
-    documents: Sequence[Mapping[str, Any]]
-    transports: Mapping[str, Transport]
-    with_binary: bool
-
-    def as_record(self) -> dict[str, Any]:
-        """What is remembered of it: {images, documents (sha256), transports}."""
-        text = json.dumps(list(self.documents), sort_keys=True)
-        return {
-            "images": {name: one.reference for name, one in self.images.items()},
-            "documents": hashlib.sha256(text.encode()).hexdigest(),
-            "transports": dict(self.transports),
-            "with_binary": self.with_binary,
-        }
-
-
-def plan(config: Config, platform: str, desk: Desk, *, with_binary: bool = False) -> Plan:
-    """Images and manifests as the sources, the artifacts and kindloop.yaml make them now.
-
-    `with_binary` puts the artifacts into the images, as profile `release` does.
-    """
-    plans = workload_images(config, platform, with_binary=with_binary)
-    folders: list[Path] = [config.core] if config.core else []
-    folders += [w.manifests for w in config.workloads.values()]
-    references = {name: one.reference for name, one in plans.items()}
-    documents = manifests.render(config, list(dict.fromkeys(folders)), references)
-    chosen: dict[str, Transport] = {}
-    for workload in config.workloads.values():
-        if workload.swap is None:
-            continue
-        mounted = config.swaps(workload) and not with_binary
-        chosen[workload.name] = desk.choice(workload).kind if mounted else "none"
-        documents = swapmanifests.swappable(
-            documents, config, workload, transport=chosen[workload.name]
-        )
-    return Plan(plans, documents, chosen, with_binary)
-
-
-def workload_images(
-    config: Config, platform: str, *, with_binary: bool = False
-) -> dict[str, images.ImagePlan]:
-    """The image of each workload as its newest artifact and files make it."""
-    return {
-        workload.name: images.plan(
-            config,
-            workload,
-            artifact=artifact(config, workload, platform),
-            supervisor=stages.output(config, SUPERVISOR_STAGE, engine_platform=platform)
-            if workload.swap
-            else None,
-            base=workload_base(workload),
-            platform=platform,
-            with_binary=with_binary,
-        )
-        for workload in config.workloads.values()
-    }
-
-
-def artifact(config: Config, workload: Workload, platform: str) -> Path | None:
-    """The newest binary of a workload; None for one that has none of ours."""
-    name = workload.artifact
-    return stages.output(config, name, engine_platform=platform) if name else None
-
-
-def why_rollout(config: Config, planned: Plan) -> str:
-    """Why a swap cannot serve what changed since the last deployment; empty when it can."""
-    without = [w.name for w in config.workloads.values() if not config.swaps(w)]
-    if without:
-        return f"{', '.join(without)} has no swap in profile {config.profile}"
-    if planned.with_binary:
-        return "the binary is to be in the image"
-    before = state.read_json(_record_file(config))
-    if not before or not isinstance(before, dict):
-        return "nothing was deployed yet" if before is None else "the last deployment did not end"
-    now = planned.as_record()
-    for name, reference in now["images"].items():
-        if before.get("images", {}).get(name) != reference:
-            return f"the image of {name} changed: its Dockerfile, base, supervisor or files"
-    if before.get("transports") != now["transports"]:
-        return "the transport changed"
-    return "" if before.get("documents") == now["documents"] else "the manifests changed"
-
-
 def deploy(
     config: Config, platform: str, *, with_binary: bool = False, planned: Plan | None = None
 ) -> list[Deployed]:
@@ -170,13 +84,18 @@ def deploy(
             if images.load(config, one):
                 loaded.append(one)
         pushed = _staged(config, platform, planned, desk)
-        if not _record_file(config).exists():
+        if not record_file(config).exists():
             desk.remade.clear()  # no pod is older than its folder
+        before = state.read_json(record_file(config))
         # What is refused, or never gets ready, is rolled out again by the next command.
-        state.write_json(_record_file(config), {})
+        state.write_json(record_file(config), {})
         with report.step("apply") as step:
             applied = manifests.apply(config, planned.documents)
             step.note(f"{len(applied.changed)} objects")
+        if services_differ(before, planned.as_record()):
+            with report.step("wait for kube-proxy") as step:
+                step.note("a Service changed")
+                time.sleep(SERVICE_LAG_S)  # nothing tells when the rules are the new ones
         for workload in config.workloads.values():
             desk.mount_anew(workload)
         try:
@@ -185,9 +104,9 @@ def deploy(
                 for w in config.workloads.values()
             ]
         except Stale:  # the rollout went well, the binary did not
-            state.write_json(_record_file(config), planned.as_record())
+            state.write_json(record_file(config), planned.as_record())
             raise
-        state.write_json(_record_file(config), planned.as_record())
+        state.write_json(record_file(config), planned.as_record())
     for one in loaded:
         images.prune(config, one)
     return deployed
@@ -333,7 +252,3 @@ def _await_new_pods(config: Config, workload: Workload, desk: Desk) -> None:
         if seen and status.get("replicas", 0) == status.get("updatedReplicas", 0):
             return
         time.sleep(TURN_S)  # the rollout is watched beside this
-
-
-def _record_file(config: Config) -> Path:
-    return cluster.environment(config).home / "deployed.json"

@@ -17,6 +17,7 @@ from kindloop import (
     apiserver,
     cluster,
     deploying,
+    deployplan,
     images,
     manifests,
     rollout,
@@ -175,7 +176,7 @@ def built(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         stages, "output", lambda config, name, engine_platform: config.app.root / name
     )
-    monkeypatch.setattr(deploying, "workload_base", lambda _workload: "alpine:3@sha256:1")
+    monkeypatch.setattr(deployplan, "workload_base", lambda _workload: "alpine:3@sha256:1")
 
 
 @pytest.fixture
@@ -330,6 +331,7 @@ def hands(config: Config, built: None, monkeypatch: pytest.MonkeyPatch) -> Hands
     monkeypatch.setattr(apiserver, "connect", lambda _config: nullcontext(made))
     monkeypatch.setattr(Desk, "_settled", lambda *_: Verdict("fresh", "1 pod runs it"))
     monkeypatch.setattr(deploying, "TURN_S", 0.001)
+    monkeypatch.setattr(deploying, "SERVICE_LAG_S", 0.001)
     return made
 
 
@@ -360,6 +362,31 @@ def test_images_that_the_node_has_are_no_reason_to_remove_others(
     hands.present = {"web"}
     deploy(config)
     assert [step for step in hands.done if step.startswith("prune")] == ["prune api"]
+
+
+@pytest.mark.parametrize(
+    ("before", "waits"),
+    [(None, False), ("same", False), ("another port", True), ("failed", True)],
+)
+def test_the_url_is_not_asked_while_old_rules_of_a_service_may_answer(
+    config: Config,
+    hands: Hands,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str | None,
+    waits: bool,
+) -> None:
+    def service(port: int) -> dict[str, Any]:
+        return {"kind": "Service", "spec": {"ports": [{"targetPort": port}]}}
+
+    now = [DEPLOYMENT, service(80)]
+    known = {"same": planned(documents=now), "another port": planned(documents=[service(81)])}
+    if before:
+        recorded(config, known[before].as_record() if before in known else {})
+    paused: list[float] = []
+    monkeypatch.setattr(deploying, "SERVICE_LAG_S", 7.5)
+    monkeypatch.setattr(deploying.time, "sleep", paused.append)
+    deploy(config, documents=now)
+    assert (7.5 in paused) is waits
 
 
 def test_an_image_with_the_binary_finds_nothing_published(config: Config, hands: Hands) -> None:

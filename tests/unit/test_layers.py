@@ -18,7 +18,7 @@ ROOMS = (
     "clusterfacts", "cluster", "bake", "toolchain", "targets", "cargo", "stage_plan", "stage_site",
     "stage_state", "stage_guard", "stage_run", "stage_turns", "stages", "images", "manifestfacts",
     "swapmanifests", "manifests", "pods", "rollout", "verify", "sources", "apiserver", "swapfiles",
-    "supervised", "transports", "swapplan", "swap", "deploying", "freshness", "status", "flows", "swapping",
+    "supervised", "transports", "swapplan", "swap", "deployplan", "deploying", "freshness", "status", "flows", "swapping",
     "gitstate", "keys", "watchroots", "watchsource", "watching", "changes", "saves", "loop",
     "sessions", "tasks",
 )  # fmt: skip
