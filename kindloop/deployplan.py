@@ -20,6 +20,7 @@ __all__ = [
     "plan",
     "record_file",
     "services_differ",
+    "undeployed",
     "why_rollout",
     "workload_images",
 ]
@@ -102,13 +103,29 @@ def why_rollout(config: Config, planned: Plan) -> str:
         return f"{', '.join(without)} has no swap in profile {config.profile}"
     if planned.with_binary:
         return "the binary is to be in the image"
+    return _differs(state.read_json(record_file(config)), planned.as_record())
+
+
+def undeployed(config: Config, platform: str, desk: Desk) -> str:
+    """What of images and manifests is other than it was deployed last; empty when nothing is.
+
+    An image that was given the binary (`dev-rebuild --image`) is compared as such.
+    """
     before = state.read_json(record_file(config))
+    with_binary = bool(before and before.get("with_binary"))
+    planned = plan(config, platform, desk, with_binary=with_binary)
+    return _differs(before, planned.as_record())
+
+
+def _differs(before: Any, now: Mapping[str, Any]) -> str:
     if not before or not isinstance(before, dict):
         return "nothing was deployed yet" if before is None else "the last deployment did not end"
-    now = planned.as_record()
     for name, reference in now["images"].items():
         if before.get("images", {}).get(name) != reference:
-            return f"the image of {name} changed: its Dockerfile, base, supervisor or files"
+            what = "Dockerfile, base, supervisor or files"
+            if now["with_binary"]:
+                what = f"binary, {what}"
+            return f"the image of {name} changed: its {what}"
     if before.get("transports") != now["transports"]:
         return "the transport changed"
     return "" if before.get("documents") == now["documents"] else "the manifests changed"

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
-from kindloop import cluster, deploying, host, rollout, stages, swap, swapfiles, verify
+from kindloop import cluster, deploying, deployplan, host, rollout, stages, swap, swapfiles, verify
 from kindloop.config import Config, Workload
 from kindloop.errors import BuildFailed, KindloopError, ToolFailed
 from kindloop.fingerprint import Digests
@@ -73,6 +73,10 @@ def look(config: Config, workload: Workload, platform: str, desk: Desk) -> Fresh
         seen = verify.answers(workload.url + workload.health)
         if seen:
             return Fresh(workload.name, "unhealthy", f"{workload.url}{workload.health}: {seen}")
+    if found.state == "fresh" and config.swaps(workload):
+        why = deployplan.undeployed(config, platform, desk)
+        if why:
+            return Fresh(workload.name, "stale", f"{why}; next: invoke dev-rebuild")
     return found
 
 

@@ -105,6 +105,35 @@ def recorded(config: Config, what: Any) -> None:
 # -- whether a swap serves
 
 
+@pytest.mark.parametrize("with_binary", [False, True])
+def test_what_is_not_deployed_is_told_as_the_image_was_made(
+    config: Config, monkeypatch: pytest.MonkeyPatch, with_binary: bool
+) -> None:
+    now = planned(with_binary=with_binary)
+
+    def plan(*_: Any, with_binary: bool) -> Plan:
+        assert with_binary is now.with_binary
+        return now
+
+    monkeypatch.setattr(deployplan, "plan", plan)
+    desk = Desk(config)
+    recorded(config, planned(with_binary=with_binary).as_record())
+    assert deployplan.undeployed(config, PLATFORM, desk) == ""
+    now = replace(now, images=another_image(now))
+    what = "its binary, Dockerfile" if with_binary else "its Dockerfile"
+    assert what in deployplan.undeployed(config, PLATFORM, desk)
+    now = planned(with_binary=with_binary, documents=[])
+    assert deployplan.undeployed(config, PLATFORM, desk) == "the manifests changed"
+
+
+def test_nothing_deployed_is_told(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployplan, "plan", lambda *_, **_more: planned())
+    desk = Desk(config)
+    assert deployplan.undeployed(config, PLATFORM, desk) == "nothing was deployed yet"
+    recorded(config, {})
+    assert deployplan.undeployed(config, PLATFORM, desk) == "the last deployment did not end"
+
+
 def test_a_swap_serves_what_was_deployed_as_it_is(config: Config) -> None:
     recorded(config, planned().as_record())
     assert deploying.why_rollout(config, planned()) == ""

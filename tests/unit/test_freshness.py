@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from kindloop import cluster, deploying, freshness, host, rollout, stages, state, swapfiles, verify
+from kindloop import (
+    cluster,
+    deploying,
+    deployplan,
+    freshness,
+    host,
+    rollout,
+    stages,
+    state,
+    swapfiles,
+    verify,
+)
 from kindloop.config import App, Cluster, Config, Image, Stage, Swap, SyncedFiles, Workload
 from kindloop.errors import (
     BuildFailed,
@@ -90,6 +101,7 @@ class Around:
     def __init__(self) -> None:
         self.decisions = [Decision("lib", False, "up to date"), Decision("web", False, "")]
         self.url = ""
+        self.undeployed = ""
         self.called: list[str] = []
 
     def explain(self, _config: Config, names: list[str], *, engine_platform: str) -> Any:
@@ -108,6 +120,7 @@ def around(monkeypatch: pytest.MonkeyPatch) -> Around:
     monkeypatch.setattr(stages, "explain", made.explain)
     monkeypatch.setattr(stages, "output", lambda config, name, **_: config.app.root / name)
     monkeypatch.setattr(verify, "answers", made.answers)
+    monkeypatch.setattr(deployplan, "undeployed", lambda *_: made.undeployed)
     monkeypatch.setattr(host, "require_engine", lambda: SimpleNamespace(platform=PLATFORM))
     monkeypatch.setattr(cluster, "require", lambda _config: None)
     return made
@@ -215,6 +228,16 @@ def test_a_url_that_does_not_answer_is_unhealthy(
     around.called.clear()
     assert freshness.look(config, replace(web, url=""), PLATFORM, desk).state == "fresh"
     assert around.called == ["explain web"]
+
+
+def test_images_and_manifests_that_are_not_deployed_are_stale(
+    config: Config, web: Workload, around: Around, desk: Any
+) -> None:
+    around.undeployed = "the manifests changed"
+    found = freshness.look(config, web, PLATFORM, desk)
+    assert found == Fresh("web", "stale", "the manifests changed; next: invoke dev-rebuild")
+    desk.now = Verdict("unhealthy", "it crashed")
+    assert freshness.look(config, web, PLATFORM, desk).detail == "it crashed"
 
 
 def test_what_is_not_built_is_stale_without_asking_the_pods(
