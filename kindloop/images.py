@@ -20,8 +20,10 @@ __all__ = [
     "LABEL",
     "ImagePlan",
     "build",
+    "built",
     "in_node",
     "load",
+    "load_references",
     "plan",
     "prune",
     "superfluous",
@@ -176,16 +178,19 @@ def load(config: Config, image: ImagePlan) -> bool:
     """Load the image into the node unless it is there; returns whether it was loaded."""
     if image.reference in in_node(config):
         return False
-    # kind writes the image to a temporary file, and leaves it there when it is interrupted.
-    with (
-        report.step("load image into the node"),
-        tempfile.TemporaryDirectory(prefix="kindloop-load-") as folder,
-    ):
+    with report.step("load image into the node"):
+        load_references(config, [image.reference])
+    return True
+
+
+def load_references(config: Config, references: Sequence[str]) -> None:
+    """Bring images of the engine into the node, whether they are there or not."""
+    # kind writes the images to a temporary file, and leaves it there when it is interrupted.
+    with tempfile.TemporaryDirectory(prefix="kindloop-load-") as folder:
         tools.run(
-            "kind", "load", "docker-image", image.reference, "--name", config.name,
+            "kind", "load", "docker-image", *references, "--name", config.name,
             env={"TMPDIR": folder}, timeout_s=300,
         )  # fmt: skip
-    return True
 
 
 def superfluous(references: Sequence[str], keep: Sequence[str], kept: int = KEPT) -> list[str]:
@@ -196,19 +201,28 @@ def superfluous(references: Sequence[str], keep: Sequence[str], kept: int = KEPT
 
 def prune(config: Config, image: ImagePlan) -> list[str]:
     """Remove images of this workload beyond the newest two, in engine and node."""
-    listed = tools.run(
-        "docker", "image", "ls", image.repository, "--filter", f"label={LABEL}={config.name}",
-        "--format", "{{json .}}", quiet=True,
-    )  # fmt: skip
-    rows = [json.loads(line) for line in listed.stdout.splitlines()]
-    # docker lists newest first.
-    references = [f"{row['Repository']}:{row['Tag']}" for row in rows]
+    references = _listed(config, image.repository)
     gone = superfluous(references, [image.reference])
     for reference in gone:
         tools.run("docker", "image", "rm", reference, check=False)
     staying = [r for r in references if r not in gone]
     _prune_node(config, image.repository, staying)
     return gone
+
+
+def built(config: Config, workload: Workload) -> list[str]:
+    """References of the workload's images in the engine, newest first."""
+    return _listed(config, repository(config, workload))
+
+
+def _listed(config: Config, of: str) -> list[str]:
+    listed = tools.run(
+        "docker", "image", "ls", of, "--filter", f"label={LABEL}={config.name}",
+        "--format", "{{json .}}", quiet=True,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    # docker lists newest first.
+    return [f"{row['Repository']}:{row['Tag']}" for row in rows]
 
 
 def _prune_node(config: Config, repository: str, staying: Sequence[str]) -> None:

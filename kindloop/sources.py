@@ -11,7 +11,7 @@ from kindloop.config import Config, Workload
 from kindloop.errors import BuildFailed, KindloopError, ToolFailed
 from kindloop.versions import section
 
-__all__ = ["Source", "baking", "fetched", "node_image_source", "workload_base"]
+__all__ = ["Source", "baking", "fetched", "node_image_source", "tagged", "workload_base"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,15 @@ def node_image_source(config: Config) -> Source:
             return Source(reference, "local")
     if host.registry_reachable():
         return Source(pulled, "pull")
+    # An archive keeps tags but no digests: what it brought is there by its tag alone.
+    if bake.image_present(tagged(pulled)):
+        return Source(tagged(pulled), "local")
     return Source(bake.node_image(), "bake")
+
+
+def tagged(reference: str) -> str:
+    """A pinned reference without its digest: `repository:tag`."""
+    return reference.partition("@")[0]
 
 
 @contextmanager
@@ -57,7 +65,7 @@ def baking(source: Source) -> Iterator[Callable[[], object]]:
 def fetched(source: Source) -> str:
     """Pull the image if that is how it comes; returns its reference. Raises BuildFailed."""
     if source.how == "pull":
-        with report.step(f"pull {source.reference}"):
+        with report.step(f"pull {tagged(source.reference)}"):
             _pull(source.reference)
     return source.reference
 
@@ -74,22 +82,34 @@ def workload_base(workload: Workload) -> str:
         if bake.image_present(reference):
             return reference
     if host.registry_reachable():
-        with report.step(f"pull {alpine}"):
+        with report.step(f"pull {tagged(alpine)}"):
             _pull(alpine)
         return alpine
+    if bake.image_present(tagged(alpine)):
+        return tagged(alpine)
     return bake.bake_base()
 
 
 def _pull(reference: str) -> None:
     try:
         tools.run("docker", "pull", "--quiet", reference, timeout_s=900)
+        if "@" in reference and not bake.image_present(tagged(reference)):
+            # Pulled by digest it has no tag, and an archive would keep no name of it.
+            name, _, digest = reference.partition("@")
+            tools.run("docker", "tag", f"{_repository(name)}@{digest}", name)
     except ToolFailed as exc:
         raise BuildFailed(
             f"image {reference} cannot be pulled",
             evidence=exc.evidence,
             why="the registry does not answer or does not have it",
-            hint="invoke dev-doctor; or bring images along: invoke bake.load FILE",
+            hint="invoke dev-doctor; or bring images along: invoke image.load FILE",
         ) from exc
+
+
+def _repository(name: str) -> str:
+    """A name without its tag; a colon before a slash is that of a registry's port."""
+    head, _, tail = name.rpartition(":")
+    return name if not head or "/" in tail else head
 
 
 def _bake_failed(done: process.Completed) -> KindloopError:

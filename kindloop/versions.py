@@ -17,6 +17,7 @@ def text() -> str:
     return (resources.files("kindloop") / "data" / "versions.toml").read_text(encoding="utf-8")
 
 
+@cache
 def section(name: str) -> Mapping[str, str]:
     """The keys of one section, such as `bake` or `node`."""
     return MappingProxyType(tomllib.loads(text())[name])

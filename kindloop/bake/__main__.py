@@ -1,4 +1,4 @@
-"""`python -m kindloop.bake node|base`: a bake in a process of its own."""
+"""`python -m kindloop.bake node|base|COMPONENT...`: a bake in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ def main(argv: list[str]) -> int:
             bake.bake_node()
         elif argv == ["base"]:
             bake.bake_base()
+        elif argv and set(argv) <= bake.BAKED.keys():
+            bake.bake_components(argv)
         else:
-            report.line("usage: python -m kindloop.bake node|base")
+            report.line(f"usage: python -m kindloop.bake node|base|{'|'.join(bake.BAKED)}...")
             return 2
     except KindloopError as exc:
         report.line(str(exc))

@@ -37,6 +37,8 @@ class ImageSpec:
     entrypoint: Sequence[str] = ()
     env: Sequence[str] = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
     labels: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    """`uid:gid` that it runs as where a pod says nothing; empty is root."""
 
 
 def add_file(tar: tarfile.TarFile, source: Path, name: str, mode: int = 0o755) -> None:
@@ -66,11 +68,12 @@ def add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
     tar.addfile(info)
 
 
-def add_folder(tar: tarfile.TarFile, name: str, mode: int = 0o755) -> None:
-    """Add an empty folder."""
+def add_folder(tar: tarfile.TarFile, name: str, mode: int = 0o755, owner: int = 0) -> None:
+    """Add an empty folder; `owner` is the number of both user and group."""
     info = tarfile.TarInfo(name.strip("/"))
     info.type = tarfile.DIRTYPE
     info.mode = mode
+    info.uid = info.gid = owner
     tar.addfile(info)
 
 
@@ -109,6 +112,7 @@ def _config(image: ImageSpec, layer_digest: str) -> dict[str, object]:
             "Env": list(image.env),
             "Labels": dict(image.labels) or None,
             "WorkingDir": "/",
+            **({"User": image.user} if image.user else {}),
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
         "history": [{"created": EPOCH, "created_by": "kindloop bake"}],

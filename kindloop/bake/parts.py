@@ -142,7 +142,8 @@ def go_part(
 ) -> Part:
     """A part made of Go programs whose go.mod and go.sum are committed under `recipes/`.
 
-    `rename` is the name of the binary where the package's own last element is no name.
+    `rename` is the name of the binary where the package's own last element is no name. Sources
+    of the recipe's own, for the package `.`, count in the digest.
     """
     recipe_dir = RECIPES / name
 
@@ -158,6 +159,7 @@ def go_part(
         "packages": " ".join(packages),
         "ldflags": ldflags,
         "architecture": architecture(),
+        **{p.name: p.read_text(encoding="utf-8") for p in sorted(recipe_dir.glob("*.go"))},
     }
     return Part(name, what, estimate_s, recipe, build)
 

@@ -200,6 +200,12 @@ MODULES = {
         "local_path_provisioner",
     ),
     "kind": ("sigs.k8s.io/kind", "bake", "kind"),
+    "jaeger": ("github.com/jaegertracing/jaeger", "bake_observability", "jaeger"),
+    "collector": (
+        "go.opentelemetry.io/collector/receiver/otlpreceiver",
+        "bake_observability",
+        "collector",
+    ),
 }
 
 
@@ -409,6 +415,7 @@ def test_status_lists_every_part(homes: Path) -> None:
     assert rows == {
         "rootfs": False, "kubernetes": False, "etcd": False, "coredns": False,
         "local-path-provisioner": False, "pause": False, "base": True,
+        "prometheus": False, "alertmanager": False, "jaeger": False, "collector": False,
     }  # fmt: skip
 
 
@@ -421,8 +428,9 @@ def test_nothing_can_be_saved_before_a_bake(homes: Path, fake: Callable[..., Pat
 
 def test_a_save_that_fails_leaves_no_file(homes: Path, fake: Callable[..., Path]) -> None:
     fake("docker", '[ "$1" = image ] && exit 0; echo half > "$3"; echo no space >&2; exit 1')
-    with pytest.raises(Exception, match="docker save"):
+    with pytest.raises(BuildFailed, match=r"out\.tar could not be written") as raised:
         bake.save(homes / "out.tar")
+    assert raised.value.evidence == ("no space",)
     assert [p for p in homes.iterdir() if "out.tar" in p.name] == []
 
 

@@ -15,7 +15,11 @@ def test_the_text_is_the_shipped_file(repo: Path) -> None:
     assert versions.text() == (repo / "kindloop/data/versions.toml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("section", "key"), [("node", "image"), ("workload", "alpine")])
+COMPONENTS = ("prometheus", "alertmanager", "jaeger", "collector", "grafana")
+PULLED = [("node", "image"), ("workload", "alpine"), *(("observability", c) for c in COMPONENTS)]
+
+
+@pytest.mark.parametrize(("section", "key"), PULLED)
 def test_pulled_images_are_pinned_by_digest(section: str, key: str) -> None:
     assert re.fullmatch(r"[^:@]+:[^:@]+@sha256:[0-9a-f]{64}", versions.section(section)[key])
 
@@ -23,6 +27,13 @@ def test_pulled_images_are_pinned_by_digest(section: str, key: str) -> None:
 def test_a_baked_and_a_pulled_node_are_of_one_minor_release() -> None:
     node = versions.section("node")
     assert version_of(node["kubernetes"])[:2] == version_of(node["image"])[:2]
+
+
+def test_the_baked_collector_is_the_pulled_one() -> None:
+    """One configuration for both: the collector renames its components from release to release."""
+    baked = versions.section("bake_observability")["collector"]
+    pulled = versions.section("observability")["collector"]
+    assert version_of(baked) == version_of(pulled.partition(":")[2])
 
 
 def test_the_kubectl_asked_for_is_not_newer_than_the_node() -> None:
