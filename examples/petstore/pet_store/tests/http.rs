@@ -96,6 +96,66 @@ fn what_is_wrong_gets_a_problem() {
 }
 
 #[test]
+fn metrics_tell_what_was_answered_and_what_is_active() {
+    let server = start();
+    let metrics = server.get("/metrics").body;
+    assert!(
+        metrics.contains("\nbrrtrouter_active_requests 0\n"),
+        "{metrics}"
+    );
+    for _ in 0..3 {
+        assert_eq!(server.get("/pets/1").status, 200);
+    }
+    let metrics = server.get("/metrics").body;
+    let value = |metrics: &str, name: &str| -> f64 {
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.expect(name).parse().unwrap()
+    };
+    let labels = r#"{method="GET",path="/pets/{id}""#;
+    let duration = "brrtrouter_request_duration_seconds";
+    for (name, expected) in [
+        (
+            format!("brrtrouter_requests_total{labels},status=\"200\"}}"),
+            3.0,
+        ),
+        (format!("{duration}_count{labels}}}"), 3.0),
+        (format!("{duration}_bucket{labels},le=\"+Inf\"}}"), 3.0),
+        // The scrape itself is a probe.
+        ("brrtrouter_active_requests".to_string(), 0.0),
+    ] {
+        assert_eq!(value(&metrics, &name), expected, "{name}");
+    }
+    let seconds = value(&metrics, &format!("{duration}_sum{labels}}}"));
+    assert!(seconds > 0.0 && seconds < 60.0, "{seconds}");
+    #[cfg(target_os = "linux")]
+    for (name, least) in [
+        ("process_resident_memory_bytes", 500e3),
+        ("process_open_fds", 4.0),
+        ("process_start_time_seconds", 1.7e9),
+        ("process_cpu_seconds_total", 0.0),
+    ] {
+        assert!(value(&metrics, name) >= least, "{name}: {metrics}");
+    }
+    thread::scope(|scope| {
+        // Its first event is there: the head of the reply has left.
+        let stream = scope.spawn(|| server.get("/events?count=2&interval_ms=1000"));
+        let mut seen = 0.0;
+        while seen == 0.0 && !stream.is_finished() {
+            seen = value(&server.get("/metrics").body, "brrtrouter_active_requests");
+        }
+        assert_eq!(seen, 1.0);
+        let done = "brrtrouter_requests_total{method=\"GET\",path=\"/events\",status=\"200\"}";
+        while !server.get("/metrics").body.contains(done) {}
+        seen = value(&server.get("/metrics").body, "brrtrouter_active_requests");
+        assert!(seen == 1.0 || stream.is_finished(), "{seen}");
+        stream.join().unwrap();
+    });
+    while value(&server.get("/metrics").body, "brrtrouter_active_requests") != 0.0 {}
+}
+
+#[test]
 fn a_stream_in_flight_ends_before_the_process_does() {
     for signal in ["TERM", "INT"] {
         let server = start();

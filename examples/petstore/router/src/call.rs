@@ -1,6 +1,7 @@
 //! What a handler is given and what it gives back.
 
 use crate::body::File;
+use crate::metrics::Going;
 use crate::problem::Problem;
 use http_body_util::channel::Channel;
 use http_body_util::{Either, Full};
@@ -73,7 +74,12 @@ impl Reply {
     /// Needs the runtime in which handlers are called.
     pub fn events(status: u16, media_type: &str, stream: EventStream) -> Result<Self, Problem> {
         let (mut sender, body) = Channel::new(1);
+        let going = Going::default();
+        let reply = Self::bytes(status, media_type, "").with_header("cache-control", "no-cache");
+        let mut reply = reply.0.map(|_| Either::Right(body));
+        reply.extensions_mut().insert(going.clone());
         tokio::spawn(async move {
+            let _going = going;
             for (index, event) in stream.events.into_iter().enumerate() {
                 if index > 0 {
                     tokio::time::sleep(stream.interval).await;
@@ -85,8 +91,7 @@ impl Reply {
                 }
             }
         });
-        let reply = Self::bytes(status, media_type, "").with_header("cache-control", "no-cache");
-        Ok(Self(reply.0.map(|_| Either::Right(body))))
+        Ok(Self(reply))
     }
 
     fn bytes(status: u16, media_type: &str, bytes: impl Into<Bytes>) -> Self {

@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Served by the router itself, described in a document or not.
 pub const BUILTIN_PATHS: [&str; 4] = ["/health", "/metrics", "/openapi.yaml", "/docs"];
 
+/// What orchestrator and monitoring ask every few seconds. They are not traced: nobody looks for
+/// them, and at rest they would be all there is to see.
+pub const PROBES: [&str; 2] = ["/health", "/metrics"];
+
 /// In the document they are in lower case.
 pub const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 

@@ -4,10 +4,10 @@ pub mod body;
 mod call;
 mod config;
 pub mod document;
-mod log;
 mod metrics;
 pub mod parameter;
 mod problem;
+mod process;
 pub mod schema;
 mod security;
 mod server;
@@ -17,6 +17,7 @@ pub mod yaml;
 pub use body::File;
 pub use call::{example, typed, EventStream, Handler, Input, Reply};
 pub use problem::{Issue, Problem};
+pub use telemetry::trace::headers as trace_headers;
 
 use clap::Parser;
 use config::{Config, Options};
@@ -25,6 +26,7 @@ use service::{Pages, Service};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use telemetry::trace;
 use yaml::Yaml;
 
 /// The whole life of a service: flags, files, serving, stopping. `find` gives the handler of an
@@ -47,8 +49,12 @@ fn start(options: &Options, find: fn(&str) -> Option<Handler>) -> Result<(), Str
     let pages = Pages { spec, docs: read(&options.doc_dir.join("index.html"))? };
     let service = Service::new(document, find, &config, pages)
         .map_err(|message| format!("{spec_path}: error: {message}"))?;
-    server::serve(Arc::new(service), options.addr, config.http.drain_seconds)
-        .map_err(|error| format!("{}: error: {error}", options.addr))
+    let traces = trace::start();
+    let result = server::serve(Arc::new(service), options.addr, config.http.drain_seconds);
+    if let Some(traces) = traces {
+        traces.stop();
+    }
+    result.map_err(|error| format!("{}: error: {error}", options.addr))
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -1,16 +1,18 @@
 //! Request metrics in the Prometheus text format.
 
+use crate::process;
 use prometheus::{
     register_histogram_vec, register_int_counter_vec, register_int_gauge, HistogramVec, IntCounterVec,
     IntGauge, TextEncoder,
 };
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 const SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 static ACTIVE: LazyLock<IntGauge> = LazyLock::new(|| {
-    register_int_gauge!("brrtrouter_active_requests", "Requests that are being answered").unwrap()
+    register_int_gauge!("brrtrouter_active_requests", "Requests that are being answered, probes apart")
+        .unwrap()
 });
 
 static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -24,7 +26,11 @@ static DURATIONS: LazyLock<HistogramVec> = LazyLock::new(|| {
 });
 
 /// Counts a request as active while it lives.
+#[derive(Debug)]
 pub struct Active;
+
+/// Of a reply that goes on after its head: whoever writes it keeps this until the end.
+pub type Going = Arc<OnceLock<Active>>;
 
 impl Active {
     pub fn begin() -> Self {
@@ -45,6 +51,9 @@ pub fn observe(method: &str, path: &str, status: u16, duration: Duration) {
 }
 
 pub fn render() -> String {
+    process::refresh();
+    // There as zero before the first request.
+    LazyLock::force(&ACTIVE);
     let text = TextEncoder::new().encode_to_string(&prometheus::gather());
     text.expect("metrics with valid names can be written")
 }

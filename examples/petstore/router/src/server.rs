@@ -1,6 +1,5 @@
 //! The process: listening, and stopping without cutting off what is in flight.
 
-use crate::log::{log, Level};
 use crate::service::Service;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use telemetry::log::{log, Level};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{signal, SignalKind};

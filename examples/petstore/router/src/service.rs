@@ -3,9 +3,8 @@
 use crate::body::{decode, essence};
 use crate::call::{Handler, Input, Reply, ReplyBody};
 use crate::config::Config;
-use crate::document::{Document, Operation, BUILTIN_PATHS, METHODS};
-use crate::log::{log, Level};
-use crate::metrics::{self, Active};
+use crate::document::{Document, Operation, BUILTIN_PATHS, METHODS, PROBES};
+use crate::metrics::{self, Active, Going};
 use crate::parameter::{Location, Parameter};
 use crate::problem::Problem;
 use crate::schema::Schemas;
@@ -21,6 +20,8 @@ use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
+use telemetry::log::{log, Level};
+use telemetry::trace::{self, Context};
 
 /// How much of a body that is too large is read and dropped, so that the client gets to see the
 /// answer instead of a reset connection.
@@ -86,25 +87,34 @@ impl Service {
 
     pub async fn handle(&self, request: Request<Incoming>) -> Response<ReplyBody> {
         let start = Instant::now();
-        let active = Active::begin();
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.as_str(), head.uri.path());
         let found = self.routes.at(path).ok();
-        let template = found.as_ref().map_or("unmatched", |found| found.value.path.as_str());
-        let reply = self.reply(&head, body, found).await.unwrap_or_else(Reply::from).0;
+        let route = found.as_ref().map(|found| found.value.path.as_str());
+        let is_probe = route.is_some_and(|route| PROBES.contains(&route));
+        let active = (!is_probe).then(Active::begin);
+        let is_known = METHODS.contains(&method);
+        let context = trace::caller(&head.headers);
+        let context = if is_probe { context } else { trace::request(context, &head, route, is_known) };
+        let mut reply = self.reply(&head, body, found, &context).await.unwrap_or_else(Reply::from).0;
         let status = reply.status().as_u16();
         // Before the reply leaves, so that a client's next request sees itself counted.
-        drop(active);
+        match reply.extensions_mut().remove::<Going>() {
+            Some(going) => drop(active.map(|active| going.set(active))),
+            None => drop(active),
+        }
         let duration = start.elapsed();
         // Clients can send any method; the label must not grow with them.
-        let label = if METHODS.contains(&method) { method } else { "OTHER" };
-        metrics::observe(label, template, status, duration);
+        let label = if is_known { method } else { "OTHER" };
+        metrics::observe(label, route.unwrap_or("unmatched"), status, duration);
+        trace::answered(&context, status, reply.headers_mut());
         let level = match status {
             500.. => Level::Error,
             400.. => Level::Info,
             _ => Level::Debug,
         };
         let us = duration.as_micros() as u64;
+        let _entered = context.attach();
         log(level, "request", json!({"method": method, "path": path, "status": status, "us": us}));
         reply
     }
@@ -114,6 +124,7 @@ impl Service {
         head: &Parts,
         body: Incoming,
         found: Option<Match<'_, '_, &Route>>,
+        context: &Context,
     ) -> Result<Reply, Problem> {
         let Some(Match { value: route, params }) = found else {
             return Err(Problem::not_found(format!("nothing is at {}", head.uri.path())));
@@ -126,7 +137,7 @@ impl Service {
         self.security.check(operation, &head.headers)?;
         let input = self.input(operation, head, body, &params).await?;
         let reply = match handler {
-            Some(handler) => run(*handler, input).await?,
+            Some(handler) => run(*handler, input, trace::handler(&operation.id, context)).await?,
             None => self.builtin(&route.path)?,
         };
         match head.method {
@@ -196,9 +207,17 @@ fn find(parameter: &Parameter, head: &Parts, params: &Params<'_, '_>) -> Vec<Str
 }
 
 /// Runs a handler where it may block, and where a panic ends nothing but this request.
-async fn run(handler: Handler, input: Input) -> Result<Reply, Problem> {
-    let result = tokio::task::spawn_blocking(move || handler(input)).await;
-    result.unwrap_or_else(|_| Err(Problem::new(500, "the handler failed")))
+async fn run(handler: Handler, input: Input, context: Context) -> Result<Reply, Problem> {
+    let own = context.clone();
+    let call = move || {
+        let _entered = own.attach();
+        handler(input)
+    };
+    let result = tokio::task::spawn_blocking(call).await;
+    let result = result.unwrap_or_else(|_| Err(Problem::new(500, "the handler failed")));
+    let problem = result.as_ref().err();
+    trace::handled(&context, problem.map(|problem| (problem.status, problem.detail.as_str())));
+    result
 }
 
 async fn read_body(mut body: Incoming, limit: usize) -> Result<Vec<u8>, Problem> {
@@ -261,9 +280,8 @@ paths:
     #[test]
     fn a_panic_ends_one_request_only() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let problem = runtime.block_on(run(|_| panic!("on purpose"), Input::Null)).unwrap_err();
-        assert_eq!(problem.status, 500);
-        let reply = runtime.block_on(run(|_| Ok(Reply::empty(204)), Input::Null)).unwrap();
-        assert_eq!(reply.0.status(), 204);
+        let run = |handler| runtime.block_on(run(handler, Input::Null, Context::new()));
+        assert_eq!(run(|_| panic!("on purpose")).unwrap_err().status, 500);
+        assert_eq!(run(|_| Ok(Reply::empty(204))).unwrap().0.status(), 204);
     }
 }

@@ -9,10 +9,17 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Never asserted: how long a line may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Server {
     child: Child,
     pub addr: SocketAddr,
+    lines: Mutex<Receiver<String>>,
 }
 
 pub struct Response {
@@ -23,18 +30,63 @@ pub struct Response {
 
 impl Server {
     pub fn start(program: &Path, directory: &Path) -> Self {
+        Self::start_with(program, directory, &[])
+    }
+
+    /// With these variables; those of OpenTelemetry that are set here do not reach it.
+    pub fn start_with(program: &Path, directory: &Path, env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program);
         command
             .args(["--addr", "127.0.0.1:0"])
             .current_dir(directory);
-        command.env("RUST_LOG", "info").stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")) {
+            command.env_remove(name);
+        }
+        command.env("RUST_LOG", "info").envs(env.iter().copied());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        let addr = line["addr"].as_str().unwrap().parse().unwrap();
+        let (sender, receiver) = channel();
+        let address = |line: &str| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line["addr"].as_str()?.parse().ok()
+        };
+        let addr = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let found = address(&line);
+            sender.send(line).unwrap();
+            found
+        });
+        let addr = addr.expect("an address");
         // Somebody has to read on, or the service would block at its next lines.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, addr }
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| drop(sender.send(line)))
+        });
+        Self {
+            child,
+            addr,
+            lines: Mutex::new(receiver),
+        }
+    }
+
+    /// The next line that it logs with this message; lines before it are dropped.
+    pub fn logged(&self, message: &str) -> Value {
+        let lines = self.lines.lock().unwrap();
+        loop {
+            let line = lines.recv_timeout(PATIENCE).expect(message);
+            // A panic is told in lines that are not JSON.
+            let line: Value = serde_json::from_str(&line).unwrap_or_default();
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    /// What else it has logged when it has ended.
+    pub fn ended(mut self) -> (ExitStatus, Vec<String>) {
+        let status = self.child.wait().unwrap();
+        let lines = self.lines.lock().unwrap().iter().collect();
+        (status, lines)
     }
 
     pub fn signal(&self, name: &str) {

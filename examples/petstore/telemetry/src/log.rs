@@ -1,5 +1,6 @@
 //! Log lines as JSON on standard error.
 
+use crate::trace;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use std::io::Write;
@@ -20,7 +21,7 @@ static MAX_LEVEL: LazyLock<Level> = LazyLock::new(|| {
     wanted.and_then(|name| serde_json::from_value(name.into()).ok()).unwrap_or(Level::Info)
 });
 
-/// Writes one line that also has the `fields` of an object.
+/// Writes one line that also has the `fields` of an object, and tells the current span.
 pub fn log(level: Level, message: &str, mut fields: Value) {
     if level > *MAX_LEVEL {
         return;
@@ -29,6 +30,10 @@ pub fn log(level: Level, message: &str, mut fields: Value) {
     fields["time"] = json!(time.as_millis() as f64 / 1000.0);
     fields["level"] = json!(level);
     fields["message"] = json!(message);
+    if let Some([trace, span]) = trace::ids() {
+        fields["trace_id"] = json!(trace);
+        fields["span_id"] = json!(span);
+    }
     // Nobody is left to tell when standard error is closed.
     let _ = std::io::stderr().write_all(format!("{fields}\n").as_bytes());
 }
