@@ -5,9 +5,10 @@ Threads that watch files, keys and supervisors feed one inbox; the main thread d
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
-from kindloop import changes, cluster, host, process, report, state, watching
+from kindloop import changes, cluster, host, process, report, state, telemetry, watching
 from kindloop.config import Config
 from kindloop.errors import ConfigError, Interrupted, ToolMissing
 from kindloop.loop.engine import Engine
@@ -50,7 +51,9 @@ def _watch(config: Config, load: Callable[[], Config], *, smoke: bool, keys: boo
     for told in process.sweep(children):
         report.line(told)
     process.record_into(children)
+    gc.freeze()  # no collection during a save has to look through what is loaded by now
     try:
-        Engine(config, platform, load, smoke=smoke).run(keys=keys)
+        with telemetry.opened(config) as recorder:
+            Engine(config, platform, load, smoke=smoke, recorder=recorder).run(keys=keys)
     finally:
         process.record_into(None)

@@ -3,48 +3,60 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from kindloop import changes, flows, gitstate, report, saves, stages, watching
+from kindloop import changes, flows, gitstate, report, saves, stages
 from kindloop.config import Config
 from kindloop.errors import Interrupted, KindloopError
 from kindloop.fingerprint import Digests
 from kindloop.keys import Keys
-from kindloop.loop.followers import Follower, News
+from kindloop.loop import recording
+from kindloop.loop.feeding import Feed
+from kindloop.loop.followers import Followers, News
 from kindloop.loop.patrol import Patrol
 from kindloop.loop.referee import Inbox, Message, Referee, digest_of, unseen
 from kindloop.loop.rounds import Round
+from kindloop.loop.underload import under_load
 from kindloop.loop.world import World, as_error, show
 from kindloop.process import Stop
 from kindloop.saves import Job, Saved
 from kindloop.swap import Desk
-from kindloop.watching import Batch, Watcher
+from kindloop.telemetry import Muted, Timeline
+from kindloop.watching import Batch
 
 __all__ = ["Engine"]
 
 BUSY_S = 0.5
 """Seconds between two looks whether git is done."""
 LOG_LINES = 30
-HELP = "r rebuild · g generate · p pause · t smoke · l log lines · q quit, the environment stays"
+HELP = (
+    "r rebuild · g generate · p pause · t smoke · L load · l log lines · "
+    "q quit, the environment stays"
+)
 
 
 class Engine:
     """One watch of one environment."""
 
     def __init__(
-        self, config: Config, platform: str, load: Callable[[], Config], *, smoke: bool
+        self,
+        config: Config,
+        platform: str,
+        load: Callable[[], Config],
+        *,
+        smoke: bool,
+        recorder: Muted | None = None,
     ) -> None:
         self._config = config
         self._platform = platform
         self._load = load
         self._smoke = smoke
+        self._recorder = recorder or Muted()
         self._inbox: Inbox = queue.SimpleQueue()
         self._pending: deque[Message] = deque()
         self._digests = Digests()
@@ -53,56 +65,35 @@ class Engine:
         self._git = ""
         """What git is doing while saves wait for it."""
         self._quits = False
-        self._closed = threading.Event()
-        self._ignoring = threading.Lock()
-        self._followers: dict[str, Follower] = {}
+        self._followers = Followers(self._inbox.put)
 
     def run(self, *, keys: bool) -> None:
         """Serve until q. Raises KindloopError when the environment is gone, or Interrupted."""
         with ExitStack() as stack:
-            roots = changes.watched(self._config)
             desk = stack.enter_context(Desk(self._config))
             site = stack.enter_context(stages.opened(self._config, self._platform))
-            self._world = World(self._config, self._platform, desk, site, self._smoke)
-            self._settings = digest_of(self._config.path, self._digests)
-            self._ignore()
-            self._watcher = stack.enter_context(
-                Watcher(
-                    roots,
-                    quiet_ms=self._config.watch.quiet_ms,
-                    cap_ms=self._config.watch.cap_ms,
-                    ignored=self._is_ignored,
-                    held=lambda: gitstate.locked(self._config.app.root),
-                )
+            self._world = World(
+                self._config, self._platform, desk, site, self._smoke, recorder=self._recorder
             )
-            stack.callback(self._close)
-            threading.Thread(target=self._pump, name="kindloop-pump", daemon=True).start()
+            self._settings = digest_of(self._config.path, self._digests)
+            self._feed = stack.enter_context(Feed(self._config, self._inbox.put, self._world.read))
+            stack.callback(self._followers.close)
             heard = stack.enter_context(Keys(self._inbox.put)) if keys else None
             self._patrol = Patrol(self._world)
             self._meet()
             self._serve(Job("start", time.monotonic(), everything=True))
             self._follow()
             more = "; ? shows the keys" if heard and heard.active else ""
-            report.line(f"watching {len(roots)} files and folders{more}")
+            report.line(f"watching {self._feed.count} files and folders{more}")
             while not self._quits:
                 self._take(self._next())
         report.line("the environment stays; invoke dev-down removes it")
 
     # -- what comes in
 
-    def _pump(self) -> None:
-        while not self._closed.is_set():
-            try:
-                batch = self._watcher.next()
-            except Exception as exc:  # a watch that is deaf must not go on
-                deaf = KindloopError(f"files are watched no more: {exc!r}", hint="invoke dev-watch")
-                self._inbox.put(exc if isinstance(exc, KindloopError) else deaf)
-                return
-            if batch:
-                self._inbox.put(batch)
-
     def _next(self) -> Message | None:
         """What came next; None when it is time to look around."""
+        recording.keep_up(self._world)
         if "q" in self._pending:
             return "q"
         if self._pending:
@@ -162,7 +153,7 @@ class Engine:
             paths -= {self._config.path}
             if not paths:
                 return None
-        return Job("save", batch.first_s, paths, everything=everything)
+        return Job("save", batch.first_s, paths, everything=everything, ready_s=batch.ready_s)
 
     def _heard(self, news: News) -> None:
         """A supervisor reports: a later roll back or crash is told at once."""
@@ -186,6 +177,9 @@ class Engine:
                 self._pause(key)
             case "t":
                 self._guarded(lambda: flows.smoke(self._config))
+            case "L":
+                self._guarded(lambda: under_load(self._config, self._inbox, self._pending))
+                self._patrol.rest(0.0)
             case "l":
                 self._guarded(lambda: flows.logs(self._config, tail=LOG_LINES))
             case _:
@@ -238,7 +232,7 @@ class Engine:
             found = [one for batch in newer if (one := self._job(batch))]
             if found and published:
                 # The older save reached the pods: nobody waits for it any more.
-                job = replace(job, since_s=found[0].since_s)
+                job = replace(job, since_s=found[0].since_s, ready_s=found[0].ready_s)
             for one in found:
                 job = job.joined(one)
         for line in lines:
@@ -248,9 +242,11 @@ class Engine:
 
     def _round(self, job: Job, stop: Stop, referee: Referee) -> tuple[list[Saved] | None, bool]:
         """The lines of a round, None when it was overtaken, and whether it got to the pods."""
+        timeline, published = Timeline(), False
+        lines: list[Saved] | None
         try:
-            this = Round(self._world, job, stop, referee)
-            return this.run(), this.published
+            this = Round(self._world, job, stop, referee, timeline)
+            lines, published = this.run(), this.published
         except Interrupted:
             raise
         except (KindloopError, OSError) as exc:
@@ -259,7 +255,9 @@ class Engine:
             show(error)
             took_s = time.monotonic() - job.since_s
             served = self._world.served(None)
-            return [Saved("failed", took_s, served=served, reason=error.message)], False
+            lines = [Saved("failed", took_s, served=served, reason=error.message)]
+        recording.ended(self._world, job, timeline, lines, stop.reason)
+        return lines, published
 
     def _look(self) -> None:
         """Find what no event told: content, pods, settings that are other than they should be."""
@@ -305,35 +303,22 @@ class Engine:
             report.line("the settings from before stay in force")
             return False
         self._config = config
-        self._ignore()
+        self._feed.ignore(config)
         report.line(f"{config.path.name} was read again")
         return True
 
     def _rewatch(self, config: Config) -> None:
         """Watch what the settings declare; where that fails, all stays as it was."""
         try:
-            self._watcher.rewatch(changes.watched(config))
+            self._feed.rewatch(config)
         except KindloopError:
             self._world.take_over(self._config)
             raise
 
-    def _ignore(self) -> None:
-        declared = [root.path for root in changes.declared(self._config)]
-        self._ignored = watching.ignoring(self._config.app.root, declared)
-
-    def _is_ignored(self, path: Path) -> bool:
-        with self._ignoring:  # several threads of the watcher ask
-            return self._ignored(path)
-
     def _follow(self) -> None:
         """Follow each workload that is swapped, as the settings are now."""
-        wanted = {w.name: w for w in self._world.swappable()}
-        for name in self._followers.keys() - wanted.keys():
-            self._followers.pop(name).close()
-        for name in wanted.keys() - self._followers.keys():
-            self._followers[name] = Follower(
-                lambda: self._world.desk.api, self._config, wanted[name], self._inbox.put
-            )
+        world = self._world
+        self._followers.follow(world.swappable(), self._config, world.desk)
 
     def _meet(self) -> None:
         """Tell how files travel to each workload, and see how it stands before the first round."""
@@ -342,8 +327,3 @@ class Engine:
             report.line(f"{workload.name}: {choice.kind}, {choice.reason}")
         for workload in self._world.swappable():
             self._guarded(partial(self._world.look, workload))
-
-    def _close(self) -> None:
-        self._closed.set()
-        for follower in self._followers.values():
-            follower.close()

@@ -6,19 +6,22 @@ A roll back may come seconds after a save was served, and a crash at any time: n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kindloop import supervised
-from kindloop.apiserver import Api
 from kindloop.config import Config, Workload
 from kindloop.errors import KindloopError
 from kindloop.supervised import Pods, Report
+from kindloop.swap import Desk
 
-__all__ = ["Follower", "News"]
+__all__ = ["Follower", "Followers", "News"]
 
 WAIT_S = 25.0
 """Seconds that a supervisor holds an answer back as long as nothing changes; it allows 30."""
+CALM_S = 2.0
+"""Seconds that a swap which others wait for is left alone at most: it has several turns, and to
+hear of each costs it some milliseconds."""
 PAUSE_S = 1.0
 """Seconds until the next question when the API server did not answer one."""
 
@@ -34,18 +37,14 @@ class News:
 class Follower:
     """Follows the pods of a workload in a thread of its own until it is closed.
 
-    `api` gives the connection, a new one after a node was started anew; `tell` is called in the
+    `desk` has the connection, a new one after a node was started anew; `tell` is called in the
     thread with each report that differs from the pod's last.
     """
 
     def __init__(
-        self,
-        api: Callable[[], Api],
-        config: Config,
-        workload: Workload,
-        tell: Callable[[News], None],
+        self, desk: Desk, config: Config, workload: Workload, tell: Callable[[News], None]
     ) -> None:
-        self._api = api
+        self._desk = desk
         self._config = config
         self._workload = workload
         self._tell = tell
@@ -64,7 +63,8 @@ class Follower:
         answered = True
         while not self._closed.is_set():
             try:
-                api = self._api()
+                self._desk.calm(CALM_S)
+                api = self._desk.api
                 if pods is None or pods.api is not api:
                     pods = Pods(api, self._config, self._workload)
                 found = supervised.follow(
@@ -84,3 +84,24 @@ class Follower:
     def _say(self, said: Report | None) -> None:
         if not self._closed.is_set():
             self._tell(News(self._workload.name, said))
+
+
+class Followers:
+    """A follower for each workload that is swapped."""
+
+    def __init__(self, tell: Callable[[News], None]) -> None:
+        self._tell = tell
+        self._by_name: dict[str, Follower] = {}
+
+    def follow(self, workloads: Iterable[Workload], config: Config, desk: Desk) -> None:
+        """Follow these and no others."""
+        wanted = {one.name: one for one in workloads}
+        for name in self._by_name.keys() - wanted.keys():
+            self._by_name.pop(name).close()
+        for name in wanted.keys() - self._by_name.keys():
+            self._by_name[name] = Follower(desk, config, wanted[name], self._tell)
+
+    def close(self) -> None:
+        """Follow none any more."""
+        for follower in self._by_name.values():
+            follower.close()

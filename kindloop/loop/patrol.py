@@ -222,6 +222,8 @@ class Patrol:
         *,
         took_s: float = 0.0,
     ) -> Saved:
+        if result == "rolled_back":  # later than the round that swapped it in
+            self._world.recorder.failed(workload.name, result)
         return Saved(
             result,
             took_s,

@@ -15,6 +15,7 @@ from kindloop import changes, report, stages
 from kindloop.errors import KindloopError
 from kindloop.fingerprint import Digests
 from kindloop.loop.followers import News
+from kindloop.loop.recording import QUIT
 from kindloop.loop.world import World
 from kindloop.process import Stop
 from kindloop.stage_plan import Observed, Record
@@ -88,7 +89,7 @@ class Referee:
                 return
             self.kept.append(message)
             if message == "q":
-                self._stop.set("quit")
+                self._stop.set(QUIT)
             elif isinstance(message, Batch) and self._ends(message):
                 self._stop.set(changes.summary(self._world.config, message.paths))
 

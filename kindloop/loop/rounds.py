@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import PurePath
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from kindloop import changes, cluster, deploying, flows, manifests, report, saves, stages, verify
+from kindloop import changes, deploying, manifests, report, saves, stages, verify
 from kindloop.config import SUPERVISOR_STAGE, Workload
 from kindloop.errors import (
     ConfigError,
@@ -22,22 +21,31 @@ from kindloop.errors import (
     ToolMissing,
     Unhealthy,
 )
+from kindloop.loop import recording
 from kindloop.loop.settling import settled
-from kindloop.loop.world import Overtaken, World, as_error, hushed, patiently, show, told
+from kindloop.loop.world import (
+    Overtaken,
+    World,
+    as_error,
+    hushed,
+    patiently,
+    show,
+    show_diff,
+    told,
+)
 from kindloop.process import Stop
 from kindloop.saves import Job, Result, Saved
 from kindloop.stage_plan import Observed
 from kindloop.stage_state import inspect_stage
 from kindloop.supervised import Verdict
 from kindloop.swap import Pushed
+from kindloop.telemetry import Timeline
 
 __all__ = ["Listener", "Round"]
 
 ANSWERS_S = 5.0
 """Seconds until the URL must answer once every pod is ready."""
 FAILED: frozenset[Result] = frozenset({"rolled_back", "refused", "crashed", "unhealthy"})
-DIFF_LINES = 40
-"""Lines shown of a change of the manifests."""
 
 
 class Listener(Protocol):
@@ -53,12 +61,20 @@ class Listener(Protocol):
 class Round:
     """A job done once, in the main thread: children end with the thread that started them."""
 
-    def __init__(self, world: World, job: Job, stop: Stop, listener: Listener) -> None:
+    def __init__(
+        self,
+        world: World,
+        job: Job,
+        stop: Stop,
+        listener: Listener,
+        timeline: Timeline | None = None,
+    ) -> None:
         self._world = world
         self._config = world.config
         self._job = job
         self._stop = stop
         self._listener = listener
+        self._timeline = timeline or Timeline()
         self._change = changes.classify(world.config, world.site.place, job.paths)
         self._touched = self._change.stages | job.stages
         self._built: dict[str, stages.Built] = {}
@@ -78,6 +94,7 @@ class Round:
             return None
 
     def _run(self) -> list[Saved]:
+        recording.begun(self._world, self._job, self._touched, self._change.sync)
         self._build()
         lines = self._not_built()
         concerned = self._concerned()
@@ -121,6 +138,7 @@ class Round:
 
     def _attempt(self, names: Iterable[str], *, force: bool) -> bool:
         """Whether all of it went well."""
+        started_s = time.monotonic()
         attempt = patiently(
             self._stop,
             lambda: stages.attempt(
@@ -131,8 +149,10 @@ class Round:
                 stop=self._stop,
                 site=self._world.site,
                 on_turn=self._listener.on_turn,
+                on_made=self._made,
             ),
         )
+        recording.built(self._timeline, attempt, started_s)
         self._built |= attempt.built
         self._ran |= {n: one.duration_s for n, one in attempt.built.items() if one.ran}
         self._failed |= attempt.failed
@@ -145,6 +165,12 @@ class Round:
         if attempt.superseded or self._stop.is_set():
             raise Overtaken
         return not attempt.failed
+
+    def _made(self, stage: str, artifact: Path) -> None:
+        """Begin to copy what a stage has just made to where the pods look for it."""
+        for workload in self._world.swappable():
+            if workload.artifact == stage:
+                self._world.desk.copy_ahead(workload, artifact)
 
     def _not_built(self) -> list[Saved]:
         """A line for each workload that lacks its binary, else one for what failed."""
@@ -188,7 +214,7 @@ class Round:
         waiting: dict[str, Pushed] = {}
         if not workloads:
             return lines
-        with self._changing():
+        with self._world.changing(self._stop):
             for workload in workloads:
                 try:
                     pushed = self._push(workload)
@@ -198,6 +224,7 @@ class Round:
                     error = as_error(exc) if isinstance(exc, OSError) else exc
                     lines.append(self._not_served(workload, error))
                     continue
+                recording.pushed(self._timeline, pushed)
                 standing = self._world.standing.get(workload.name)
                 good = standing is not None and standing.good
                 if pushed.changed or not good or self._job.cause == "start":
@@ -209,7 +236,8 @@ class Round:
             started_s = time.monotonic()
             for name, verdict in settled(self._world.desk, self._config, waiting, self._stop):
                 workload, pushed = self._config.workloads[name], waiting[name]
-                swap_s = pushed.staged_s + time.monotonic() - started_s
+                part = recording.swapped(self._timeline, pushed, verdict, started_s)
+                swap_s = pushed.staged_s + part.took_s
                 if isinstance(verdict, KindloopError):
                     lines.append(self._not_served(workload, verdict))
                 else:
@@ -246,12 +274,13 @@ class Round:
         if not workload.url:
             return "fresh", ""
         try:
-            parts["verify"] = verify.wait_quick(workload.url + workload.health, ANSWERS_S)
+            with self._timeline.taking("answer", {"kindloop.workload": workload.name}) as answer:
+                verify.wait_quick(workload.url + workload.health, ANSWERS_S)
+            parts["verify"] = answer.took_s
             if self._world.smoke and workload.openapi:
-                started_s = time.monotonic()
-                with hushed():
+                with self._timeline.taking("smoke") as smoke, hushed():
                     found = verify.smoke(workload.url, workload.openapi)
-                parts["smoke"] = time.monotonic() - started_s
+                parts["smoke"] = smoke.took_s
                 found.raise_if_failed()
         except Unhealthy as exc:
             return "unhealthy", "; ".join((exc.message, *exc.evidence[:2]))
@@ -267,7 +296,7 @@ class Round:
 
     def _rolled_out(self) -> list[Saved] | None:
         """Bring images and manifests into the cluster; None when a swap serves."""
-        with self._changing():
+        with self._world.changing(self._stop):
             return self._roll_out()
 
     def _roll_out(self) -> list[Saved] | None:
@@ -279,11 +308,11 @@ class Round:
             world.rollout_due = False
             return None
         report.line(f"rollout: {why}")
-        _show_diff(manifests.diff(self._config, planned.documents))
+        show_diff(manifests.diff(self._config, planned.documents))
         world.standing.clear()
         deployed = deploying.deploy(self._config, world.platform, planned=planned)
         world.rollout_due = False
-        rollout_s = time.monotonic() - started_s
+        rollout_s = self._timeline.add("rollout", started_s, label="rollout").took_s
         lines = []
         for one in deployed:
             workload = self._config.workloads[one.workload]
@@ -318,31 +347,3 @@ class Round:
     def _parts(self, names: Iterable[str]) -> dict[str, float]:
         ran = {name: self._ran[name] for name in names if name in self._ran}
         return saves.parts_of(self._config.stages, ran)
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold the environment; wait for a command that does."""
-        with ExitStack() as stack:
-            env = cluster.environment(self._config)
-            patiently(
-                self._stop,
-                lambda: stack.enter_context(flows.changing(self._config)),
-                waited=self._world.doubt,
-            )
-            if not env.owner_file.exists():
-                cluster.require(self._config)  # it says what has become of the environment
-            yield
-
-
-def _show_diff(text: str) -> None:
-    """Show the lines that change, under the name of their object."""
-    lines = []
-    for line in text.splitlines():
-        if line.startswith("+++ "):
-            lines.append(PurePath(line[4:].partition("\t")[0]).name)
-        elif line[:1] in ("+", "-") and line[:3] != "---" and " generation: " not in line:
-            lines.append(line)
-    for line in lines[:DIFF_LINES]:
-        report.line(f"  {line}")
-    if len(lines) > DIFF_LINES:
-        report.line(f"  and {len(lines) - DIFF_LINES} more lines")

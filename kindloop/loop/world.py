@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import TypeVar
 
-from kindloop import cluster, report, saves, swapfiles
+from kindloop import cluster, flows, report, saves, swapfiles
 from kindloop.config import Config, Workload
 from kindloop.errors import BuildFailed, ConfigError, KindloopError, Locked
 from kindloop.process import Stop
@@ -18,12 +19,25 @@ from kindloop.stage_plan import Observed
 from kindloop.stage_site import Site, renewed
 from kindloop.supervised import Verdict
 from kindloop.swap import Desk
+from kindloop.telemetry import Muted
 
-__all__ = ["UNHEARD", "Overtaken", "World", "as_error", "hushed", "patiently", "show", "told"]
+__all__ = [
+    "UNHEARD",
+    "Overtaken",
+    "World",
+    "as_error",
+    "hushed",
+    "patiently",
+    "show",
+    "show_diff",
+    "told",
+]
 
 UNHEARD = frozenset({errno.EPIPE, errno.EIO})
 """What a write to a closed pipe or terminal says."""
 
+DIFF_LINES = 40
+"""Lines shown of a change of the manifests."""
 LOCK_S = 0.1
 """Seconds between two attempts at a lock that another command holds."""
 
@@ -50,6 +64,8 @@ class World:
     """Stages that failed, as they were then."""
     rollout_due: bool = False
     """Whether images or manifests changed and the cluster may not have them."""
+    recorder: Muted = field(default_factory=Muted)
+    """Takes what is recorded of the rounds."""
 
     def swappable(self) -> list[Workload]:
         """The workloads whose binary comes by a swap."""
@@ -60,6 +76,13 @@ class World:
         only = next(iter(self.config.workloads), "") if len(self.config.workloads) == 1 else ""
         standing = self.standing.get(workload.name if workload else only)
         return standing.served if standing else ""
+
+    def read(self, paths: Iterable[Path]) -> None:
+        """Digest files now, in any thread, so that a round finds it done."""
+        for path in paths:
+            with suppress(OSError):
+                if path.is_file():
+                    self.site.digests.of(str(path))
 
     def take_over(self, config: Config) -> None:
         """Go on with other settings of the same environment.
@@ -95,6 +118,19 @@ class World:
         for name, one in self.standing.items():
             self.standing[name] = replace(one, result="unknown")
         self.desk.forget()
+
+    @contextmanager
+    def changing(self, stop: Stop) -> Iterator[None]:
+        """Hold the environment; wait for a command that does. Raises as `cluster.require`."""
+        with ExitStack() as stack:
+            patiently(
+                stop,
+                lambda: stack.enter_context(flows.changing(self.config)),
+                waited=self.doubt,
+            )
+            if not cluster.environment(self.config).owner_file.exists():
+                cluster.require(self.config)  # it says what has become of the environment
+            yield
 
     def keep(self, workload: Workload, generation: int, digest: str, verdict: Verdict) -> Standing:
         """Remember how a workload stands."""
@@ -179,3 +215,17 @@ def show(error: KindloopError) -> None:
     """Show a failure that does not end the watch."""
     for line in told(error):
         report.line(line)
+
+
+def show_diff(text: str) -> None:
+    """Show the lines that change, under the name of their object."""
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("+++ "):
+            lines.append(PurePath(line[4:].partition("\t")[0]).name)
+        elif line[:1] in ("+", "-") and line[:3] != "---" and " generation: " not in line:
+            lines.append(line)
+    for line in lines[:DIFF_LINES]:
+        report.line(f"  {line}")
+    if len(lines) > DIFF_LINES:
+        report.line(f"  and {len(lines) - DIFF_LINES} more lines")
