@@ -61,6 +61,26 @@ dev-down *args:
 dev-doctor *args:
     @invoke dev-doctor "$@"
 
+# Begin a project: write kindloop.yaml, tasks.py, manifests
+[group('config')]
+config-init *args:
+    @invoke config.init "$@"
+
+# Read kindloop.yaml and tell every mistake of it
+[group('config')]
+config-check *args:
+    @invoke config.check "$@"
+
+# Print the JSON Schema of kindloop.yaml, for editors
+[group('config')]
+config-schema *args:
+    @invoke config.schema "$@"
+
+# Show every setting and where its value comes from
+[group('config')]
+config-show *args:
+    @invoke config.show "$@"
+
 # Make the node image from packages; resumes
 [group('bake')]
 bake-node *args:
@@ -131,10 +151,15 @@ cluster-delete *args:
 image-build *args:
     @invoke image.build "$@"
 
-# Load the workloads' images into the node
+# Load images into the node, or those of an archive
 [group('steps')]
 image-load *args:
     @invoke image.load "$@"
+
+# Write images of this environment into one archive
+[group('steps')]
+image-save *args:
+    @invoke image.save "$@"
 
 # Remove our images beyond the newest two
 [group('steps')]
@@ -156,6 +181,11 @@ k8s-apply *args:
 k8s-kubectl *args:
     @invoke k8s.kubectl -- "$@"
 
+# Print where metrics, traces and dashboards are
+[group('steps')]
+observe-open *args:
+    @invoke observe.open "$@"
+
 # Swap in the newest artifact as it is
 [group('steps')]
 swap-push *args:
@@ -175,6 +205,11 @@ swap-rollback *args:
 [group('test')]
 test-curl *args:
     @invoke test.curl "$@"
+
+# Load the service with goose, on its release build
+[group('test')]
+test-load *args:
+    @invoke test-load "$@"
 
 # Run the proofs of this repository
 [group('test')]

@@ -13,6 +13,8 @@ import hashlib
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +76,29 @@ def rust(session: nox.Session) -> None:
 
 @nox.session
 def smoke(session: nox.Session) -> None:
-    """Every operation of the live service, by curl.
-
-    The environment of this checkout when it is up; else one of the session's own, with a name and
-    ports that nobody has, deleted afterwards (`KINDLOOP_KEEP=1` keeps it).
-    """
-    said = session.run(
-        "invoke", "cluster.status", "--json", silent=True, success_codes=[0, 1], log=False
-    )
-    healthy = json.loads(str(said))["healthy"]
-    env = {} if healthy else own_environment()
-    try:
-        session.run("invoke", "dev-up", env=env, **PATIENT)
+    """Every operation of the live service, by curl."""
+    with running(session) as env:
         session.run("invoke", "test.curl", *session.posargs, env=env)
-    finally:
-        if env and "KINDLOOP_KEEP" not in os.environ:
-            session.run("invoke", "dev-down", env=env, **PATIENT)
+
+
+@nox.session
+def observability(session: nox.Session) -> None:
+    """Every panel, rule, alert and trace on live data, on a kind cluster of its own."""
+    session.run("pytest", "tests/observability", "-m", "cluster", *session.posargs, **PATIENT)
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """Load on the live service by goose, profile low; `-- --profile medium` takes another."""
+    with running(session) as env:
+        session.run("invoke", "test-load", *session.posargs, env=env, **PATIENT)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """What a user judges by, from up to a warm second up, on a kind cluster of its own."""
+    path = {"PYTHONPATH": os.pathsep.join(("tests", "tests/cluster"))}
+    session.run("python", "-m", "e2e", *session.posargs, env=path, **PATIENT)
 
 
 @nox.session
@@ -108,12 +117,35 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "bench", *session.posargs, env=path, **PATIENT)
 
 
+@contextmanager
+def running(session: nox.Session) -> Iterator[dict[str, str]]:
+    """The environment of this checkout when it is up, brought up to date.
+
+    Else one of the session's own, with a name and ports that nobody has, deleted afterwards
+    (`KINDLOOP_KEEP=1` keeps it). Yields the variables that name it.
+    """
+    said = session.run(
+        "invoke", "cluster.status", "--json", silent=True, success_codes=[0, 1], log=False
+    )
+    env = {} if json.loads(str(said))["healthy"] else own_environment()
+    try:
+        session.run("invoke", "dev-up", env=env, **PATIENT)
+        yield env
+    finally:
+        if env and "KINDLOOP_KEEP" not in os.environ:
+            session.run("invoke", "dev-down", env=env, **PATIENT)
+
+
 def own_environment() -> dict[str, str]:
     """Name and port offset of an environment beside whatever runs on this machine."""
     here = hashlib.sha256(os.fsencode(Path(__file__).parent.resolve())).hexdigest()[:6]
     ports = (8080, 3000, 9090, 9093, 16686, 4317, 4318)
     offset = next(o for o in range(500, 9000, 100) if all(is_free(p + o) for p in ports))
-    return {"KINDLOOP_NAME": f"klsmoke-{here}", "KINDLOOP_PORT_OFFSET": str(offset)}
+    return {
+        "KINDLOOP_NAME": f"klsmoke-{here}",
+        "KINDLOOP_PORT_OFFSET": str(offset),
+        "KINDLOOP_OBSERVABILITY": "off",
+    }
 
 
 def is_free(port: int) -> bool:

@@ -10,12 +10,22 @@ import shlex
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, Literal
 
 from kindloop._yaml import Keys, Reader, display, dotted, suggest
 from kindloop.config import DEFAULT_PORTS, NODE_PORTS, SUPERVISOR_STAGE, Watch
 
-__all__ = ["MAX_OFFSET", "MAX_PORT", "NAME_CHARS", "PLACEHOLDER", "PORTS", "check", "value_faults"]
+__all__ = [
+    "MAX_OFFSET",
+    "MAX_PORT",
+    "NAME_CHARS",
+    "PLACEHOLDER",
+    "PORTS",
+    "check",
+    "range_of",
+    "value_faults",
+]
 
 NAME_CHARS = 40
 """kind appends `-control-plane` for the node's host name, which holds 63 characters at most."""
@@ -36,6 +46,21 @@ _MILLISECONDS: Mapping[str, tuple[int, int]] = {
     "quiet_ms": (1, 5_000),
 }
 """Least and most by the name of a setting."""
+_WHOLE: Mapping[Keys, tuple[int, int]] = MappingProxyType(
+    {("cluster", "port_offset"): (0, MAX_OFFSET), ("scrape_s",): (1, 300)}
+)
+"""Least and most of a setting that stands at one place."""
+_LOAD: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "users": (1, 10_000),
+        "hatch_rate": (0.1, 1000),
+        "run_time_s": (1, 86_400),
+        "max_p95_ms": (0.1, 600_000),
+        "max_error_ratio": (0, 1),
+        "min_rps": (0, 1_000_000),
+    }
+)
+"""Least and most by the name of a setting of a load profile."""
 
 
 def check(reader: Reader, overrides: Mapping[Keys, Any]) -> None:
@@ -64,6 +89,8 @@ def _key_faults(keys: Keys) -> Iterator[str]:
             yield f"cluster.ports: unknown port {name}{suggest(name, NODE_PORTS)}"
         case ("stages", str(name)) if not _STAGE_NAME.fullmatch(name):
             yield f"stages: {name!r} is no name: use letters, digits, dots, - and _"
+        case ("load", str(name)) if not _STAGE_NAME.fullmatch(name):
+            yield f"load: {name!r} is no name: use letters, digits, dots, - and _"
         case ("workloads", str(name)):
             yield from (f"workloads: {text}" for text in _label_faults(name, 63))
         case ("workloads", *_, "swap", "env", str(name)):
@@ -75,14 +102,10 @@ def value_faults(keys: Keys, value: Any) -> Iterator[str]:
     match keys:
         case ("name",):
             yield from _label_faults(value, NAME_CHARS)
-        case ("app", "root") | ("core",) | ("workloads", _, "manifests"):
+        case ("app", "root") | ("core",) | ("stack",) | ("workloads", _, "manifests"):
             yield from _path_faults(value, "folder")
         case ("cluster", "config") | ("workloads", *_, "openapi" | "dockerfile"):
             yield from _path_faults(value, "file")
-        case ("cluster", "port_offset"):
-            yield from _range_faults(value, 0, MAX_OFFSET)
-        case ("cluster", "ports", _) if value is not None:
-            yield from _range_faults(value, 1, MAX_PORT)
         case ("stages", _, "run"):
             yield from _command_faults(value)
         case ("workloads", _, "health") if not value.startswith("/"):
@@ -91,10 +114,24 @@ def value_faults(keys: Keys, value: Any) -> Iterator[str]:
             yield f"expected a URL that begins with http:// or https://, found {value}"
         case ("workloads", _, "sync", _, "to"):
             yield from _place_faults(value)
+        case _ if isinstance(value, int | float):
+            yield from _range_faults(value, *range_of(keys))
+
+
+def range_of(keys: Keys) -> tuple[float | None, float | None]:
+    """Least and most that the number at `keys` may be; None for no limit. Pure."""
+    match keys:
+        case ("cluster", "port_offset") | ("scrape_s",):
+            return _WHOLE[keys]
+        case ("cluster", "ports", _):
+            return 1, MAX_PORT
         case ("workloads", _, "swap", str(name)) | ("watch", str(name)) if name in _MILLISECONDS:
-            yield from _range_faults(value, *_MILLISECONDS[name])
-        case (*_, str(last)) if last.endswith("_s") and isinstance(value, int) and value < 1:
-            yield f"expected at least 1 second, found {value}"
+            return _MILLISECONDS[name]
+        case ("load", _, str(name)) if name in _LOAD:
+            return _LOAD[name]
+        case (*_, str(last)) if last.endswith("_s"):
+            return 1, None
+    return None, None
 
 
 def _label_faults(name: str, most: int) -> Iterator[str]:
@@ -123,8 +160,10 @@ def _path_faults(path: Path | None, kind: Literal["file", "folder"]) -> Iterator
         yield f"{display(path)} {state}"
 
 
-def _range_faults(value: int, least: int, most: int) -> Iterator[str]:
-    if not least <= value <= most:
+def _range_faults(value: float, least: float | None, most: float | None) -> Iterator[str]:
+    if least is not None and most is None and value < least:
+        yield f"expected at least {least} second, found {value}"
+    elif least is not None and most is not None and not least <= value <= most:
         yield f"expected {least} to {most}, found {value}"
 
 

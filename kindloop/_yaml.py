@@ -38,6 +38,7 @@ _NOTHING = ("off", "null", "~")
 _TRUTH = {"true": True, "false": False}
 # Nine digits hold every number we know; leading zeros would be octal in YAML 1.1 only.
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})")
+_NUMBER = re.compile(_WHOLE.pattern + r"(\.[0-9]{1,9})?")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 _PLAIN_WORDS = {
@@ -119,7 +120,7 @@ def dotted(keys: Keys) -> str:
 
 
 def scalar(kind: Any, text: str, *, plain: bool = True) -> Any:
-    """`text` as a `kind`: str, int, bool, a Literal, or one of them `| None`.
+    """`text` as a `kind`: str, int, float, bool, a Literal, or one of them `| None`.
 
     `plain` is whether it stands without quotes. Raises ValueError in the user's words.
     """
@@ -137,7 +138,8 @@ def scalar(kind: Any, text: str, *, plain: bool = True) -> Any:
         if plain and text in _TRUTH:
             return _TRUTH[text]
         raise ValueError(f"expected {_wanted(kind)}, found {_shown(text, plain)}")
-    if inner is int and not (plain and _WHOLE.fullmatch(text)):
+    pattern = {int: _WHOLE, float: _NUMBER}.get(inner)
+    if pattern and not (plain and pattern.fullmatch(text)):
         raise ValueError(f"expected {_wanted(kind)}, found {_shown(text, plain)}")
     return inner(text)
 
@@ -307,7 +309,8 @@ def _wanted(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(str(choice) for choice in get_args(kind))
     words = {
-        str: "text", int: "a whole number", bool: "true or false", Path: "a path", tuple: "a list",
+        str: "text", int: "a whole number", float: "a number", bool: "true or false",
+        Path: "a path", tuple: "a list",
     }  # fmt: skip
     return words.get(kind, "a mapping")
 

@@ -23,6 +23,9 @@ __all__ = [
     "Config",
     "CopiedFiles",
     "Image",
+    "Load",
+    "Observability",
+    "Resources",
     "Stage",
     "Swap",
     "SyncedFiles",
@@ -33,6 +36,8 @@ __all__ = [
 Profile = Literal["loop", "release"]
 Label = Literal["build", "app", "observability", "tools"]
 Transport = Literal["auto", "mount", "exec"]
+Observability = Literal["off", "minimal", "full"]
+Resources = Literal["minimal", "normal", "high"]
 
 SUPERVISOR_STAGE = "supervisor"
 """The stage that builds PID 1 of the swappable workloads; `loading` adds it where the file has
@@ -232,6 +237,25 @@ class Watch:
 
 
 @dataclass(frozen=True)
+class Load:
+    """A profile of `test-load`: how many users for how long, and what must hold meanwhile."""
+
+    name: str
+    users: int
+    """Users at a time (1 to 10000); each waits for its answer before it asks again."""
+    hatch_rate: float
+    """Users that begin per second (0.1 to 1000); all at once would measure the burst alone."""
+    run_time_s: int
+    """Seconds of load after all users have begun."""
+    max_p95_ms: float
+    """Milliseconds within which 95 of 100 requests must be answered."""
+    max_error_ratio: float
+    """Share (0 to 1) of requests that may have an unexpected status."""
+    min_rps: float
+    """Requests per second that must be reached; 0 asks for none."""
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole of kindloop.yaml, checked."""
 
@@ -249,6 +273,18 @@ class Config:
     stages: Mapping[str, Stage] = field(default_factory=dict)
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     watch: Watch = Watch()
+    observability: Observability = "off"
+    """`minimal`: Prometheus and Alertmanager. `full`: OpenTelemetry collector, Jaeger and Grafana
+    too. Off by default: where no registry answers, its images take minutes of a bake."""
+    resources: Resources = "normal"
+    """What each part of the observability stack may take of CPU and memory, and for how long it
+    keeps data."""
+    scrape_s: int = 15
+    """Seconds (1 to 300) between two looks of Prometheus at a target; tests want 5."""
+    stack: Path | None = None
+    """Manifests (absolute folder) of the observability stack; None takes those that kindloop
+    ships."""
+    load: Mapping[str, Load] = field(default_factory=dict)
 
     def swaps(self, workload: Workload) -> bool:
         """Whether its binary comes by a swap: profile `release` has it in the image."""

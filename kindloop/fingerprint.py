@@ -12,6 +12,8 @@ import json
 import os
 import re
 import stat
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +45,9 @@ time stamp (coarse file systems), so its digest is not kept. git's index does th
 FINE_NS = 12_000_000
 """The same where times of change have digits below the millisecond: the kernel's clock for them
 steps every 10 ms at most."""
+TICK_NS = 500_000
+"""Nanoseconds, less than any step of such a clock: the Linux kernel's is 1 ms or longer."""
+TRIES = 3
 SKIPPED_FOLDERS = frozenset({".git", ".kindloop", "__pycache__"})
 _TEMPORARY = re.compile(
     r".*~|\.#.*|#.*#|\..*\.sw[a-z]|4913|\.DS_Store|\.goutputstream-.*|.*___jb_(?:tmp|old)___"
@@ -58,7 +63,8 @@ class Digests:
     """sha256 of files; a file is read again only when its stat changed.
 
     Use as a context manager, or call `save`: the cache is written atomically, and only when it
-    changed. `cache_path` None keeps it in memory. `now_ns` is the clock, in nanoseconds.
+    changed. `cache_path` None keeps it in memory. `now_ns` is the clock, in nanoseconds. Safe for
+    threads: what one is reading another waits for.
     """
 
     def __init__(
@@ -68,6 +74,9 @@ class Digests:
         self._now_ns = now_ns
         self._changed = False
         self._known = _load(cache_path) if cache_path else {}
+        self._reading = threading.RLock()
+        self._fine: int | None = None
+        """The device on which no change goes unseen; -1 when the cache is on none like that."""
 
     def of(self, path: str, status: os.stat_result | None = None) -> str:
         """The sha256 of a file in hex. Raises OSError when it cannot be read."""
@@ -76,16 +85,20 @@ class Digests:
             stamp = _stamp(Path(path).stat() if status is None else status)
             if known.startswith(stamp):
                 return known[len(stamp) :]
-        return self._read(path)
+        with self._reading:
+            # Another thread may have read it while this one waited.
+            newer = self._known.get(path)
+            return self._read(path) if newer == known else self.of(path)
 
     def save(self) -> None:
         """Write the cache when it changed, without the files that are gone."""
-        if not self._changed or self._cache_path is None:
-            return
-        self._known = {path: row for path, row in self._known.items() if Path(path).exists()}
-        document = json.dumps({"schema": SCHEMA, "files": self._known})  # compact: it is large
-        state.write_atomic(self._cache_path, document + "\n", durable=False)
-        self._changed = False
+        with self._reading:
+            if not self._changed or self._cache_path is None:
+                return
+            self._known = {path: row for path, row in self._known.items() if Path(path).exists()}
+            document = json.dumps({"schema": SCHEMA, "files": self._known})  # compact: it is large
+            state.write_atomic(self._cache_path, document + "\n", durable=False)
+            self._changed = False
 
     def __enter__(self) -> Self:
         return self
@@ -101,14 +114,47 @@ class Digests:
     def _read(self, path: str) -> str:
         started_ns = self._now_ns()
         with Path(path).open("rb") as file:
-            seen = os.fstat(file.fileno())
+            seen = os.fstat(file.fileno())  # before the first byte: what is written later shows
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if trusted(seen, started_ns):
+        if trusted(seen, started_ns) or self._shows_all(seen.st_dev):
             self._known[path] = _stamp(seen) + digest
             self._changed = True
         elif self._known.pop(path, None):
             self._changed = True
         return digest
+
+    def _shows_all(self, device: int) -> bool:
+        """Whether a change of a file on the device always shows once its stat was taken."""
+        if self._fine is None:
+            here = self._cache_path.parent if self._cache_path else None
+            self._fine = fine_device(here) if here and here.is_dir() else -1
+        return device == self._fine
+
+
+def fine_device(folder: Path) -> int:
+    """The device of `folder` when each change of a file there gets a time of its own, else -1.
+
+    Linux does that since 6.13 (multigrain timestamps) on ext4, XFS, Btrfs and tmpfs: for a change
+    after its last one was looked at it takes a fine clock. Tried out, with changes that follow
+    each other faster than a coarse clock steps.
+    """
+    for _ in range(TRIES):
+        try:
+            with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+                began_ns = time.perf_counter_ns()
+                times = [_changed_ns(file.fileno()) for _ in range(8)]
+                took_ns = time.perf_counter_ns() - began_ns
+                device = os.fstat(file.fileno()).st_dev
+        except OSError:
+            return -1
+        if took_ns < TICK_NS:  # else something else had the processor
+            return device if len(set(times)) == len(times) else -1
+    return -1
+
+
+def _changed_ns(handle: int) -> int:
+    os.pwrite(handle, b".", 0)
+    return os.fstat(handle).st_ctime_ns
 
 
 def trusted(seen: os.stat_result, read_ns: int) -> bool:

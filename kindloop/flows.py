@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from kindloop import (
+    apiserver,
     bake,
     cluster,
     deploying,
     host,
     manifests,
+    observing,
     process,
     report,
     rollout,
@@ -20,6 +23,7 @@ from kindloop import (
     state,
     verify,
 )
+from kindloop.clusterfacts import owner_of
 from kindloop.config import Config, Workload
 from kindloop.deploying import Deployed
 from kindloop.errors import (
@@ -41,6 +45,7 @@ __all__ = [
     "kubectl",
     "logs",
     "node_image_source",
+    "observe",
     "plan_up",
     "rebuild",
     "require_ports",
@@ -53,17 +58,36 @@ __all__ = [
 ]
 
 
-def up(config: Config, *, recreate: bool = False, watching: bool = False) -> list[Deployed]:
+def up(
+    config: Config, *, recreate: bool = False, watching: bool = False, wait_all: bool = False
+) -> list[Deployed]:
     """Make everything be there, from the cluster to answering URLs; does only what is missing.
 
+    The application comes first: what of the observability stack takes longer goes on after the
+    return, and what fails of it is a warning. With `wait_all` it is waited for, and raised.
     `watching` says that a watch follows, so that the farewell does not send for it.
     """
     engine = host.require_engine()
     with changing(config):
         ensure_cluster(config, recreate=recreate, platform=engine.platform, build=True)
         deployed = deploying.deploy(config, engine.platform)
+        observe(config, wait_all=wait_all)
+    if wait_all:
+        observing.wait(config)
     _farewell(config, deployed, watching=watching)
     return deployed
+
+
+def observe(config: Config, *, wait_all: bool = False) -> None:
+    """Have the observability stack be as the settings say; see `up`."""
+    try:
+        observing.bring(config, here=wait_all)
+    except ConfigError:
+        raise
+    except KindloopError as exc:
+        if wait_all:
+            raise
+        report.warn(f"observability: {exc}")
 
 
 def rebuild(config: Config, *, clean: bool = False, image: bool = False) -> list[Deployed]:
@@ -96,6 +120,8 @@ def ensure_cluster(
             stages.build(config, engine_platform=platform)
         return
     require_ports(config)
+    # What is replaced, or half made, may have a process that still brings its stack.
+    _end_observing(config)
     source = node_image_source(config)
     with baking(source) as finish:
         if build:
@@ -125,16 +151,18 @@ def plan_up(config: Config) -> list[str]:
     for decision in stages.explain(config, engine_platform=engine.platform):
         verb = "run" if decision.stale else "keep"
         lines.append(f"stage {decision.stage}: {verb} ({decision.reason})")
-    return lines + [
+    lines += [
         f"workload {w.name}: apply {w.manifests.name}, {w.url}" for w in config.workloads.values()
     ]
+    return lines + observing.explain(config)
 
 
 def down(config: Config) -> bool:
     """Delete the cluster and its data, and this checkout's logs; caches and images stay."""
     with changing(config):
+        _end_observing(config)
         gone = cluster.delete(config)
-    for name in ("logs", "context", "render"):
+    for name in ("logs", "context", "render", "render-observability"):
         shutil.rmtree(config.local / name, ignore_errors=True)
     return gone
 
@@ -142,6 +170,7 @@ def down(config: Config) -> bool:
 def stop(config: Config) -> None:
     """Stop the node; state and images are kept."""
     with changing(config):
+        _end_observing(config)
         cluster.stop(config)
 
 
@@ -154,6 +183,9 @@ def start(config: Config) -> None:
         for workload in config.workloads.values():
             rollout.wait(config, workload)
             deploying.answers(workload)
+        stack = observing.read(config)
+        if stack and not stack.applied:  # `stop` has ended what brought it
+            observe(replace(config, observability=stack.level, resources=stack.resources))
 
 
 def restart(config: Config, name: str = "") -> None:
@@ -224,6 +256,8 @@ def setup(root: Path, *, yes: bool) -> None:
 
 def down_all() -> None:
     """Delete every environment of this user that kindloop made."""
+    for environment, _, _ in cluster.environments():
+        observing.end(environment)
     gone = cluster.delete_all()
     report.output(f"deleted: {', '.join(gone) or 'nothing'}")
 
@@ -259,10 +293,22 @@ def require_ports(config: Config) -> None:
         )
 
 
+def _end_observing(config: Config) -> None:
+    """End what still brings the stack, unless the environment is another checkout's."""
+    environment = cluster.environment(config)
+    owner = owner_of(environment)
+    if owner and owner.checkout == str(config.root):
+        observing.end(environment)
+
+
 def _farewell(config: Config, deployed: list[Deployed], *, watching: bool) -> None:
     env = cluster.environment(config)
     for one in deployed:
         report.output(f"{one.workload}: {one.url}")
+    if observing.read(config):
+        with apiserver.connect(config) as api:
+            for part in observing.look(config, api):
+                report.output(f"{part.name}: {observing.line(part)}")
     report.output(f"export KUBECONFIG={env.kubeconfig}")
     if not watching:
         report.output("next: invoke dev-watch")

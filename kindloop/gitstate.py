@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-__all__ = ["Ignored", "branch", "busy", "locked", "work_tree"]
+__all__ = ["Ignored", "busy", "locked", "work_tree"]
 
 STALE_LOCK_S = 10.0
 """Seconds. An older index.lock belongs to a git that was killed, or that waits for a commit
@@ -48,15 +48,6 @@ def locked(root: Path) -> bool:
         return abs(time.time() - (git / "index.lock").stat().st_mtime) < STALE_LOCK_S
     except OSError:
         return False
-
-
-def branch(root: Path) -> str:
-    """The branch, the first 8 digits of a commit when none is checked out, or ""."""
-    git = _git_dir(root)
-    head = _read(git / "HEAD") if git else ""
-    if head.startswith("ref: "):
-        return head.removeprefix("ref: ").removeprefix("refs/heads/")
-    return head[:8]
 
 
 class Ignored:

@@ -19,7 +19,6 @@ from typing import Any
 from kindloop import probes, state, tools, versions
 from kindloop.errors import KindloopError, ToolFailed, ToolMissing
 from kindloop.hostfacts import (
-    SETUP,
     Engine,
     Finding,
     Host,
@@ -134,7 +133,7 @@ def require_kind() -> Tool:
         raise ToolMissing(
             f"{found}: {spec.needed} or newer is needed",
             why="older versions do not know the node image",
-            hint=SETUP,
+            hint=f"{tools.SETUP}, or {spec.how}" if tools.HAS_SETUP else spec.how,
         )
     return kind
 

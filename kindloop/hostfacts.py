@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from kindloop.probes import Inotify, Memory
+from kindloop.tools import HAS_SETUP, SETUP
 
 __all__ = [
-    "SETUP",
     "Engine",
     "Finding",
     "Host",
@@ -18,6 +18,7 @@ __all__ = [
     "Tool",
     "ToolSpec",
     "as_json",
+    "by_setup",
     "engine_finding",
     "exit_code",
     "plan_findings",
@@ -27,7 +28,7 @@ __all__ = [
 Problem = Literal["", "not-installed", "not-running", "no-permission", "too-old"]
 Level = Literal["ok", "warn", "error"]
 
-SETUP = "scripts/dev-setup.sh"
+ENGINE = "install Docker Engine 23 or newer: docs.docker.com/engine/install"
 MIN_INOTIFY_INSTANCES = 512
 """kind's own advice. Linux's default of 128 is for all of a user's watchers, the node's too."""
 MIN_FREE_GB = 5.0
@@ -172,6 +173,11 @@ def _engine_findings(host: Host) -> Iterable[Finding]:
     return [engine_finding(host.engine)] if host.engine.problem else []
 
 
+def by_setup(does: str, otherwise: str) -> str:
+    """Our script where there is one, with what it does; else how to do it by hand."""
+    return f"{SETUP} ({does})" if HAS_SETUP else otherwise
+
+
 def engine_finding(found: Engine) -> Finding:
     """What is the matter with an engine that has a problem, and what to do."""
     match found.problem:
@@ -187,21 +193,21 @@ def engine_finding(found: Engine) -> Finding:
                 "error",
                 "the Docker engine does not run",
                 "docker is installed, and nothing answers behind it",
-                f"{SETUP} (starts it)",
+                by_setup("starts it", "sudo systemctl start docker"),
             )
         case "too-old":
             return Finding(
                 "error",
                 f"the Docker engine {found.version} is too old for this machine: 23.0 is needed",
                 "older ones ask for CAP_SYS_RESOURCE for --privileged, which is not granted here",
-                f"{SETUP} (installs a newer one)",
+                by_setup("installs a newer one", ENGINE),
             )
         case _:
             return Finding(
                 "error",
                 "the Docker engine is not installed",
                 "the cluster's node is a container",
-                f"{SETUP} (installs it)",
+                by_setup("installs it", ENGINE),
             )
 
 
@@ -209,7 +215,8 @@ def _tool_finding(tool: Tool) -> Finding:
     spec = tool.spec
     found = f"{spec.name} {tool.version} is too old" if tool.version else f"{spec.name} is missing"
     needed = f": {spec.needed} or newer is needed" if spec.needed else ""
-    return Finding("error", f"{found}{needed}", f"it {spec.purpose}", f"{SETUP}, or {spec.how}")
+    how = f"{SETUP}, or {spec.how}" if HAS_SETUP else spec.how
+    return Finding("error", f"{found}{needed}", f"it {spec.purpose}", how)
 
 
 def _limit_findings(host: Host) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from typing import Any, Self, TextIO
 
 __all__ = ["KEYS", "Keys"]
 
-KEYS = "rgptlq?"
+KEYS = "rgptlLq?"
 """The keys that are told; all others are nobody's."""
 _QUIT = "\x03\x04"  # Ctrl-C where it makes no signal, Ctrl-D
 _ESCAPED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)

@@ -21,14 +21,16 @@ from kindloop.config import (
     App,
     Config,
     CopiedFiles,
+    Observability,
     Profile,
+    Resources,
     Stage,
     SyncedFiles,
     Workload,
 )
 from kindloop.errors import ConfigError
 
-__all__ = ["FILE_NAME", "find", "load"]
+__all__ = ["FILE_KEYS", "FILE_NAME", "VARIABLES", "File", "find", "load"]
 
 FILE_NAME = "kindloop.yaml"
 SUPERVISOR_ENV: Mapping[str, str] = MappingProxyType(
@@ -47,19 +49,22 @@ SUPERVISOR_ENV: Mapping[str, str] = MappingProxyType(
 )
 
 _BEGIN = "printf 'version: 1\\n' > "
-_FILE_KEYS: Mapping[tuple[type, str], str] = {
+FILE_KEYS: Mapping[tuple[type, str], str] = {
     (CopiedFiles, "source"): "from",
     (SyncedFiles, "source"): "from",
 }
-_VARIABLES: Mapping[str, tuple[Any, Keys]] = {
+VARIABLES: Mapping[str, tuple[Any, Keys]] = {
     "KINDLOOP_NAME": (str, ("name",)),
     "KINDLOOP_PORT_OFFSET": (int, ("cluster", "port_offset")),
     "KINDLOOP_PROFILE": (Profile, ("profile",)),
+    "KINDLOOP_OBSERVABILITY": (Observability, ("observability",)),
+    "KINDLOOP_RESOURCES": (Resources, ("resources",)),
+    "KINDLOOP_SCRAPE_S": (int, ("scrape_s",)),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class _File(Config):
+class File(Config):
     """Config as it stands in the file."""
 
     version: Literal[1]
@@ -70,16 +75,17 @@ def load(
 ) -> Config:
     """The settings of kindloop.yaml with the overrides of the environment, all checked.
 
-    `path` and `start` as in `find`. KINDLOOP_NAME, KINDLOOP_PORT_OFFSET (0 to 10000) and
-    KINDLOOP_PROFILE override the file. Raises ConfigError, with every mistake as a line
+    `path` and `start` as in `find`. KINDLOOP_NAME, KINDLOOP_PORT_OFFSET (0 to 10000),
+    KINDLOOP_PROFILE, KINDLOOP_OBSERVABILITY, KINDLOOP_RESOURCES and KINDLOOP_SCRAPE_S (1 to 300)
+    override the file. Raises ConfigError, with every mistake as a line
     `kindloop.yaml:LINE:COLUMN: what` of its evidence.
     """
     file = find(path, env, start)
     root = compose(_content(file))
     if isinstance(root, Mistake):
         raise _error(file, "cannot be read as YAML", [root], {}, [])
-    reader = Reader(file.parent, env, _FILE_KEYS)
-    draft = reader.read(_File, root, given={"path": file})
+    reader = Reader(file.parent, env, FILE_KEYS)
+    draft = reader.read(File, root, given={"path": file})
     overrides, wrong = _overrides(env)
     check(reader, overrides)
     if reader.mistakes or wrong:
@@ -111,7 +117,7 @@ def find(
             return parent / FILE_NAME
     raise ConfigError(
         f"there is no {FILE_NAME} in {folder} or a folder above it",
-        hint=f"go to a checkout that has one, or begin one here: {_BEGIN}{FILE_NAME}",
+        hint="go to a checkout that has one, or begin one here: invoke config.init",
     )
 
 
@@ -127,7 +133,7 @@ def _overrides(env: Mapping[str, str]) -> tuple[dict[Keys, Any], dict[str, str]]
     """The values of the variables that are set and right, and what is wrong with the others."""
     values: dict[Keys, Any] = {}
     wrong: dict[str, str] = {}
-    for name, (kind, keys) in _VARIABLES.items():
+    for name, (kind, keys) in VARIABLES.items():
         if name not in env:
             continue
         try:
@@ -164,9 +170,8 @@ def _complete(draft: Config, reader: Reader, overrides: Mapping[Keys, Any]) -> C
         "cluster": cluster,
         "stages": stages,
         "workloads": workloads,
-        "name": overrides.get(("name",), draft.name),
-        "profile": overrides.get(("profile",), draft.profile),
     }
+    values |= {str(keys[0]): value for keys, value in overrides.items() if len(keys) == 1}
     return Config(**values)
 
 

@@ -21,8 +21,22 @@ def mistakes(folders: Iterable[Path]) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    names = {*folder.glob("*.yaml"), *folder.glob("*.yml")}
-    return sorted(names | {folder / name for name in KUSTOMIZATIONS if (folder / name).exists()})
+    """The kustomization and what it lists, without the files of its ConfigMaps; else all YAML."""
+    found = next((folder / name for name in KUSTOMIZATIONS if (folder / name).exists()), None)
+    if found is None:
+        return sorted({*folder.glob("*.yaml"), *folder.glob("*.yml")})
+    try:
+        document = yaml.safe_load(found.read_text(encoding="utf-8"))
+        listed = [str(each) for each in document["resources"]]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        listed = []
+    below = [folder / each for each in listed if "://" not in each]
+    inside = [path for each in below if _is_below(each, folder) for path in _files(each)]
+    return sorted({found, *(path for path in below if path.is_file()), *inside})
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return path.is_dir() and folder.resolve() in path.resolve().parents
 
 
 def _of_file(path: Path) -> Iterator[str]:

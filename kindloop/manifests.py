@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -24,6 +25,7 @@ __all__ = [
     "Applied",
     "Ref",
     "apply",
+    "apply_set",
     "diff",
     "overlay",
     "refs",
@@ -61,44 +63,74 @@ class Applied:
 
 
 def overlay(
-    folders: Sequence[str], *, namespace: str, images: Mapping[str, str], label: str
+    folders: Sequence[str],
+    *,
+    namespace: str,
+    images: Mapping[str, str],
+    label: str,
+    components: Sequence[str] = (),
+    config_maps: Mapping[str, Iterable[str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The kustomization that turns plain manifests into those of an environment. Pure.
 
-    `folders` are relative to where the overlay lies; `images` is full reference by the name that
-    the manifests use.
+    `folders` and `components` (kustomize's) are relative to where the overlay lies; `images` is
+    full reference by the name that the manifests use, `config_maps` the files beside the overlay
+    that take the place of those in a generated ConfigMap, by its name.
     """
     replaced = []
     for name, reference in sorted(images.items()):
         repository, _, tag = reference.rpartition(":")
         replaced.append({"name": name, "newName": repository, "newTag": tag})
+    merged = [
+        {"name": name, "behavior": "merge", "files": sorted(files)}
+        for name, files in config_maps.items()
+    ]
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": namespace,
         "resources": list(folders),
+        **({"components": list(components)} if components else {}),
+        **({"configMapGenerator": merged} if merged else {}),
         "images": replaced,
         "labels": [{"pairs": {LABEL: label}, "includeSelectors": False, "includeTemplates": True}],
     }
 
 
 def render(
-    config: Config, folders: Sequence[Path], images: Mapping[str, str]
+    config: Config,
+    folders: Sequence[Path],
+    images: Mapping[str, str],
+    *,
+    components: Sequence[Path] = (),
+    config_maps: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    work: str = "render",
 ) -> list[dict[str, Any]]:
     """The objects of `folders` as they are applied to this environment.
 
-    Raises ConfigError for what is not YAML or no Kubernetes object.
+    `components` are folders of kustomize's kind Component. `config_maps` is text by file name by
+    the name of a generated ConfigMap whose file it replaces; `work` the folder below `.kindloop/`
+    in which it is done. Raises ConfigError for what is not YAML or no Kubernetes object.
     """
-    work = config.local / "render"
-    shutil.rmtree(work, ignore_errors=True)
-    bases = [_base(folder, work / f"base-{index}") for index, folder in enumerate(folders)]
-    relative = [os.path.relpath(base, work) for base in bases]
-    document = overlay(relative, namespace=config.name, images=images, label=config.name)
-    work.mkdir(parents=True, exist_ok=True)
-    state.write_atomic(work / "kustomization.yaml", yaml.safe_dump(document, sort_keys=False))
+    place = config.local / work
+    shutil.rmtree(place, ignore_errors=True)
+    bases = [_base(folder, place / f"base-{index}") for index, folder in enumerate(folders)]
+    document = overlay(
+        [os.path.relpath(base, place) for base in bases],
+        namespace=config.name,
+        images=images,
+        label=config.name,
+        components=[os.path.relpath(each, place) for each in components],
+        config_maps=config_maps,
+    )
+    place.mkdir(parents=True, exist_ok=True)
+    for files in config_maps.values():
+        for name, text in files.items():
+            state.write_atomic(place / name, text)
+    state.write_atomic(place / "kustomization.yaml", yaml.safe_dump(document, sort_keys=False))
     try:
         result = tools.run(
-            "kubectl", "kustomize", "--load-restrictor=LoadRestrictionsNone", work, timeout_s=30
+            "kubectl", "kustomize", "--load-restrictor=LoadRestrictionsNone", place, timeout_s=30
         )
     except ToolFailed as exc:
         raise _render_failed(folders, exc.evidence) from exc
@@ -138,15 +170,38 @@ def apply(config: Config, documents: Sequence[Mapping[str, Any]]) -> Applied:
 
     Raises RolloutFailed with the API server's own words when it refuses an object.
     """
-    documents = with_namespace(documents, config.name)
+    return apply_set(config, with_namespace(documents, config.name), INVENTORY)
+
+
+def apply_set(
+    config: Config,
+    documents: Sequence[Mapping[str, Any]],
+    inventory: str,
+    *,
+    kept: Collection[str] = (),
+    prune: bool = True,
+) -> Applied:
+    """`apply` for a set of objects with an inventory of its own, so that sets leave each other be.
+
+    Objects of the kinds in `kept` stay when they are no longer wanted; without `prune` all do,
+    until an apply that prunes. Raises as `apply`.
+    """
     wanted = refs(documents)
     namespaces = [d for d in documents if d["kind"] == "Namespace"]
     rest = [d for d in documents if d["kind"] != "Namespace"]
-    inventory = _inventory_object(config, wanted)
-    recorded = _recorded(config)
+    recorded = _recorded(config, inventory)
+    left = stale_refs(recorded or (), wanted)
+    pruned = [ref for ref in left if prune and ref.kind not in kept]
+    listed = sorted({*wanted, *left} - set(pruned))
     lines = _apply(config, namespaces) if recorded is None else []
-    lines += _apply(config, [*(namespaces if recorded is not None else ()), *rest, inventory])
-    pruned = stale_refs(recorded or (), wanted)
+    lines += _apply(
+        config,
+        [
+            *(namespaces if recorded is not None else ()),
+            *rest,
+            _inventory_object(config, inventory, listed),
+        ],
+    )
     for ref in pruned:
         _delete(config, ref)
     changed = [line for line in lines if INVENTORY not in line]
@@ -215,13 +270,13 @@ def _stream(documents: Iterable[Mapping[str, Any]]) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
 
 
-def _inventory_object(config: Config, wanted: Sequence[Ref]) -> dict[str, Any]:
-    lines = "\n".join(f"{r.kind} {r.namespace or '-'} {r.name}" for r in wanted)
+def _inventory_object(config: Config, name: str, listed: Sequence[Ref]) -> dict[str, Any]:
+    lines = "\n".join(f"{r.kind} {r.namespace or '-'} {r.name}" for r in listed)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": INVENTORY,
+            "name": name,
             "namespace": config.name,
             "labels": {LABEL: config.name},
         },
@@ -229,10 +284,10 @@ def _inventory_object(config: Config, wanted: Sequence[Ref]) -> dict[str, Any]:
     }
 
 
-def _recorded(config: Config) -> list[Ref] | None:
+def _recorded(config: Config, inventory: str) -> list[Ref] | None:
     """The inventory, or None when nothing was ever applied here."""
     found = cluster.kubectl(
-        config, "get", "configmap", INVENTORY, "--output=jsonpath={.data.objects}",
+        config, "get", "configmap", inventory, "--output=jsonpath={.data.objects}",
         "--ignore-not-found", check=False, quiet=True,
     )  # fmt: skip
     if not found.ok or not found.stdout.strip():

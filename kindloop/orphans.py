@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["MARK", "Group", "Process", "lives", "look", "mark", "record", "sweep"]
+__all__ = ["MARK", "Group", "Process", "end", "lives", "look", "mark", "record", "runs", "sweep"]
 
 MARK = "KINDLOOP_RECORDER"
 """Variable in the environment of a recorded child and of all that it starts: who recorded it."""
@@ -139,6 +139,21 @@ def sweep(folder: Path, *, grace_s: float = GRACE_S) -> list[str]:
         if not left:
             path.unlink(missing_ok=True)
     return said
+
+
+def runs(path: Path) -> bool:
+    """Whether anything of a recorded group still runs, whoever recorded it."""
+    group = _read(path)
+    return group is not None and bool(_family(group))
+
+
+def end(path: Path, *, grace_s: float = GRACE_S) -> bool:
+    """End a recorded group, whoever recorded it; returns whether nothing of it is left."""
+    group = _read(path)
+    left = _end(group, grace_s) if group and _family(group) else []
+    if not left:
+        path.unlink(missing_ok=True)
+    return not left
 
 
 def _told(group: Group, family: list[Process], left: list[Process]) -> str:

@@ -33,7 +33,7 @@ from kindloop.orphans import sweep
 from kindloop.pump import Pump, Stream
 from kindloop.tools import INSTALL_HINT, deliver, environ, find, signals_held
 
-__all__ = ["Child", "Completed", "Stop", "Stream", "record_into", "run", "sweep"]
+__all__ = ["Child", "Completed", "Stop", "Stream", "detach", "record_into", "run", "sweep"]
 
 OnLine = Callable[[str, Stream], None]
 
@@ -47,6 +47,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
 
 _records: Path | None = None
+_detached: list[subprocess.Popen[bytes]] = []
 
 
 class Stop:
@@ -112,6 +113,7 @@ class Child:
     """A running child with its output pumped to a log, a bounded tail and a callback.
 
     The callback comes from a thread of the child's own, and never after the child is finished.
+    `grace_s` is for one that has something to write when it is ended.
     """
 
     def __init__(
@@ -122,10 +124,12 @@ class Child:
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
         on_line: OnLine | None = None,
+        grace_s: float = GRACE_S,
     ) -> None:
         self.argv = tuple(str(word) for word in argv)
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._on_line = on_line
+        self._grace_s = grace_s
         self._lock = threading.Lock()
         self._started_s = time.monotonic()
         self._exited = threading.Event()  # the child itself; its own children may live
@@ -193,9 +197,13 @@ class Child:
         took = time.monotonic() - self._started_s
         return Completed(self.argv, exit_code, tuple(self.tail), took, stopped)
 
-    def stop(self, grace_s: float = GRACE_S) -> None:
-        """End the whole group: TERM, `grace_s` seconds, KILL; nothing of it runs afterwards."""
-        for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
+    def stop(self, grace_s: float | None = None) -> None:
+        """End the whole group: TERM, `grace_s` seconds, KILL; nothing of it runs afterwards.
+
+        Without `grace_s`, the seconds are those that the child was made with.
+        """
+        patience_s = self._grace_s if grace_s is None else grace_s
+        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 5.0)):
             self._signal(number)
             if self._exited.wait(wait_s):
                 break
@@ -292,6 +300,22 @@ def run(
     """Run a long command to its end. Ctrl-C ends its whole group before it is raised again."""
     with Child(argv, cwd=cwd, env=env, log=log, on_line=on_line) as child:
         return child.wait(timeout_s, stop=stop)
+
+
+def detach(argv: Sequence[str | Path], env: Mapping[str, str], log: Path, record: Path) -> None:
+    """Start what outlives us, its output in `log`; found and ended by its record in a folder."""
+    words = [str(word) for word in argv]
+    report.command(shlex.join(words))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    given = environ({**orphans.mark(), **env})
+    with log.open("w", encoding="utf-8") as file, signals_held() as held:
+        child = subprocess.Popen(
+            words, env=given, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            start_new_session=True,
+        )  # fmt: skip
+    _detached.append(child)  # or Python warns that nobody has waited for it
+    orphans.record(record, child.pid, words[0])
+    deliver(held)
 
 
 @functools.cache

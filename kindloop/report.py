@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -23,12 +24,14 @@ __all__ = [
     "Renderer",
     "Silent",
     "Step",
+    "call_program",
     "current",
     "data",
     "key",
     "line",
     "output",
     "save",
+    "spoken",
     "step",
     "use",
     "verbose",
@@ -135,6 +138,10 @@ class JsonLines:
         stream.flush()
 
 
+_COMMAND = re.compile(r"\binvoke (?=[a-z0-9]+[-.][a-z]|build\b)")
+"""A task as it stands in hints: `invoke dev-up`."""
+
+_program = "invoke"
 _renderer: Renderer = Silent()
 _steps: list[str] = []
 _lock = threading.RLock()
@@ -151,6 +158,17 @@ def use(renderer: Renderer) -> Renderer:
 def current() -> Renderer:
     """The renderer in use."""
     return _renderer
+
+
+def call_program(name: str) -> None:
+    """Say which program the user has called, so that hints name that one."""
+    global _program
+    _program = name
+
+
+def spoken(text: str) -> str:
+    """`text` with its commands as the user calls them: `kindloop dev-up` for `invoke dev-up`."""
+    return text if _program == "invoke" else _COMMAND.sub(f"{_program} ", text)
 
 
 def verbose() -> bool:
@@ -230,7 +248,7 @@ def key(text: str, *, data: Mapping[str, Any] | None = None) -> None:
 
 def data(value: Any) -> None:
     """Print a JSON document for `--json` tasks, keys in the order they were given."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.write(spoken(json.dumps(value, indent=2)) + "\n")
     sys.stdout.flush()
 
 
@@ -245,7 +263,8 @@ def _emit(
 ) -> None:
     took = None if took_s is None else round(took_s, 3)
     with _lock:
-        _renderer.show(Event(kind, step_name, text, ok, took, round(time.time(), 3), data))
+        now_s = round(time.time(), 3)
+        _renderer.show(Event(kind, step_name, spoken(text), ok, took, now_s, data))
 
 
 def _where() -> str:

@@ -58,6 +58,8 @@ class Job:
     """Stages that run also when they are up to date."""
     stages: frozenset[str] = frozenset()
     """Stages that are concerned although no path says so."""
+    ready_s: float = 0.0
+    """When what was saved first was quiet, of `time.monotonic`; 0 where nothing was waited for."""
 
     def joined(self, newer: Job) -> Job:
         """Both in one round, because the newer one came before the older one was served.
@@ -72,6 +74,7 @@ class Job:
             self.everything or newer.everything,
             tuple(dict.fromkeys((*self.forced, *newer.forced))),
             self.stages | newer.stages,
+            min(self, newer, key=lambda job: job.since_s).ready_s,
         )
 
 

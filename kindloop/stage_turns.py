@@ -17,10 +17,12 @@ from kindloop.stage_run import Superseded, execute
 from kindloop.stage_site import Site
 from kindloop.stage_state import inspect_stage, made, own_locks, tree_files
 
-__all__ = ["Attempt", "Built", "OnTurn", "Turns"]
+__all__ = ["Attempt", "Built", "OnMade", "OnTurn", "Turns"]
 
 OnTurn = Callable[[str, Observed], None]
 """Told the stage's name and what was observed, right before it really runs."""
+OnMade = Callable[[str, Path], None]
+"""Told the stage's name and its first output when its command has ended, not digested yet."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Attempt:
     failed: dict[str, KindloopError] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     """Those that had no turn, because the stage behind the name failed."""
+    took: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """When each that really ran began and ended, however it ended (seconds, `time.monotonic`)."""
     superseded: bool = False
     """Whether it ended before all had their turn, because of a newer save."""
 
@@ -63,6 +67,7 @@ class Turns:
         stop: Stop | None = None,
         on_turn: OnTurn | None = None,
         *,
+        on_made: OnMade | None = None,
         fail_fast: bool = False,
         seen: Mapping[str, Observed] | None = None,
     ) -> None:
@@ -70,6 +75,7 @@ class Turns:
         self._forced = frozenset(forced)
         self._stop = stop
         self._on_turn = on_turn
+        self._on_made = on_made
         self._fail_fast = fail_fast
         self._seen = seen or {}
         self._keys: dict[str, str] = {}
@@ -114,11 +120,14 @@ class Turns:
             if decision.stale or record is None:
                 if self._on_turn:
                     self._on_turn(name, observed)
+                began_s = time.monotonic()
                 try:
-                    record = _run(site, stage, observed, needs, self._stop)
+                    record = _run(site, stage, observed, needs, self._stop, self._on_made)
                 except Superseded:
                     step.note("superseded")
                     raise
+                finally:
+                    self._done.took[name] = (began_s, time.monotonic())
             outputs = {site.path(stage, o): record.outputs[o] for o in stage.outputs}
         self._keys[name] = record.key
         return Built(name, decision.stale, decision.reason, record.duration_s, outputs)
@@ -130,8 +139,13 @@ class Turns:
         return seen
 
 
-def _run(
-    site: Site, stage: Stage, observed: Observed, needs: Mapping[str, str], stop: Stop | None
+def _run(  # noqa: PLR0917
+    site: Site,
+    stage: Stage,
+    observed: Observed,
+    needs: Mapping[str, str],
+    stop: Stop | None,
+    on_made: OnMade | None,
 ) -> Record:
     stage_guard.refuse_foreign_edits(site, stage)
     before = stage_guard.look(site, stage)
@@ -143,6 +157,8 @@ def _run(
     started_s = time.monotonic()
     try:
         execute(site, stage, stop)
+        if on_made and stage.outputs:
+            on_made(stage.name, site.path(stage, stage.outputs[0]))
         product = made(site, stage)
         outputs = _whole(stage, product.outputs)
         after = stage_state.after_run(site, stage, observed, absent)

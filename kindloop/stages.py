@@ -19,7 +19,7 @@ from kindloop.process import Stop
 from kindloop.stage_plan import Decision, Observed, Record, order, plan
 from kindloop.stage_site import Site, opened, renewed
 from kindloop.stage_state import inspect, inspect_stage, own_writes
-from kindloop.stage_turns import Attempt, Built, OnTurn, Turns
+from kindloop.stage_turns import Attempt, Built, OnMade, OnTurn, Turns
 
 __all__ = [
     "Attempt",
@@ -75,18 +75,20 @@ def attempt(
     stop: Stop | None = None,
     site: Site | None = None,
     on_turn: OnTurn | None = None,
+    on_made: OnMade | None = None,
 ) -> Attempt:
     """Run what is stale, as `build` does, and tell what became of each stage.
 
     What needs a failed stage is skipped, the rest runs. When `stop` is set, the running stage
     is cancelled, or ends first where its `on_newer` says so, and no further one begins. `site`
     is one that the caller keeps open, so that what is known of files stays in memory. `on_turn`
-    is called with the stage's name and what was observed right before it really runs. Raises
-    Interrupted on Ctrl-C, Locked, and ConfigError for names that are no stages.
+    is called with the stage's name and what was observed right before it really runs, `on_made`
+    with its name and first output when its command has ended. Raises Interrupted on Ctrl-C, Locked,
+    and ConfigError for names that are no stages.
     """
     named = list(config.stages if names is None else names)
     with _locked(config), _at(config, engine_platform, site) as here:
-        return Turns(here, named if force else (), stop, on_turn).all(named)
+        return Turns(here, named if force else (), stop, on_turn, on_made=on_made).all(named)
 
 
 def explain(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from kindloop import cluster, freshness, host, rollout, stages, verify
+from kindloop import cluster, freshness, host, observing, rollout, stages, verify
 from kindloop.config import Config, Workload
 from kindloop.errors import KindloopError
 from kindloop.pods import complete, summary
 from kindloop.swap import Desk
 
-__all__ = ["Line", "Status", "exit_code", "gather", "table"]
+__all__ = ["Line", "Status", "exit_code", "gather", "stack_lines", "table"]
 
 SCHEMA = 1
-State = Literal["ok", "stale", "bad", "unknown"]
+State = Literal["ok", "stale", "bad", "unknown", "warning", "note"]
+"""`warning` and `note` are of the observability stack: the application decides what is healthy."""
 LABELS = ("build", "app", "observability", "tools")
 
 
@@ -40,6 +40,8 @@ class Status:
     lines: tuple[Line, ...]
     kubeconfig: str | None = None
     memory_mb: Mapping[str, int] = field(default_factory=dict)
+    stack: tuple[observing.State, ...] = ()
+    """The parts of the observability stack, with what each takes."""
 
     def as_json(self) -> dict[str, Any]:
         """The document of `--json`: {schema, environment, healthy, exit_code, lines, …}."""
@@ -51,6 +53,12 @@ class Status:
             "kubeconfig": self.kubeconfig,
             "memory_mb": dict(self.memory_mb),
             "lines": [asdict(line) for line in self.lines],
+            "observability": {
+                "healthy": all(part.state in ("ok", "absent") for part in self.stack),
+                "memory_mb": sum(part.memory_mb or 0 for part in self.stack),
+                "cpu_m": sum(part.cpu_m or 0 for part in self.stack),
+                "parts": [part.as_json() for part in self.stack],
+            },
         }
 
 
@@ -74,25 +82,31 @@ def gather(config: Config) -> Status:
     facts = cluster.status(config)
     lines = [_cluster_line(facts)]
     lines += _stage_lines(config, engine.platform)
-    memory: dict[str, int] = {}
+    used: dict[str, observing.Usage] = {}
+    stack: list[observing.State] = []
     if facts["healthy"]:
         with Desk(config) as desk:
             for workload in config.workloads.values():
                 swaps = _swap_lines(config, workload, engine.platform, desk)
                 lines += _blamed(_workload_lines(config, workload), swaps) + swaps
-        memory = _memory(config)
+            used = observing.usage(config, desk.api)
+            stack = observing.look(config, desk.api, used, urls=True)
+        lines += stack_lines(config, observing.read(config), stack)
     else:
         lines += [
             Line(w.label, "workload", w.name, "bad", "no cluster to ask")
             for w in config.workloads.values()
         ]
-    return Status(config.name, tuple(lines), facts["kubeconfig"], memory)
+    memory = {name: each.memory_mb for name, each in used.items()}
+    return Status(config.name, tuple(lines), facts["kubeconfig"], memory, tuple(stack))
 
 
 def table(status: Status) -> str:
     """The status as text, a group per label. Pure."""
     out = [f"environment {status.environment}"]
-    marks: Mapping[State, str] = {"ok": "✓", "stale": "~", "bad": "✗", "unknown": "?"}
+    marks: Mapping[State, str] = {
+        "ok": "✓", "stale": "~", "bad": "✗", "unknown": "?", "warning": "!", "note": "·",
+    }  # fmt: skip
     for label in LABELS:
         rows = [line for line in status.lines if line.label == label]
         if rows:
@@ -204,16 +218,22 @@ def _url_line(workload: Workload) -> Line:
     return Line(workload.label, "url", workload.name, "ok", workload.url)
 
 
-def _memory(config: Config) -> dict[str, int]:
-    """Working set by pod in MiB, from the kubelet's summary; empty when it does not answer."""
-    node = cluster.environment(config).node
-    found = cluster.kubectl(
-        config, "get", f"--raw=/api/v1/nodes/{node}/proxy/stats/summary", check=False, quiet=True
-    )
-    if not found.ok:
-        return {}
-    pods = json.loads(found.stdout).get("pods", [])
-    return {
-        p["podRef"]["name"]: round(p.get("memory", {}).get("workingSetBytes", 0) / 2**20)
-        for p in pods
-    }
+def stack_lines(
+    config: Config, record: observing.Record | None, stack: Sequence[observing.State]
+) -> list[Line]:
+    """A row for each part of the observability stack, and one for all of them. Pure."""
+    if record is None or not stack:
+        return []
+    states: Mapping[str, State] = {"ok": "ok", "broken": "warning"}
+    rows = [
+        Line("observability", "part", one.name, states.get(one.state, "note"), observing.line(one))
+        for one in stack
+    ]
+    memory = sum(one.memory_mb or 0 for one in stack)
+    cpu_m = sum(one.cpu_m or 0 for one in stack)
+    total = f"{memory} MiB, {cpu_m / 1000:.2f} CPU, resources {record.resources}"
+    if (record.level, record.resources) != (config.observability, config.resources):
+        total += (
+            f"; the settings say {config.observability}, {config.resources}; next: invoke dev-up"
+        )
+    return [*rows, Line("observability", "total", record.level, "note", total)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +18,9 @@ from typing import Self
 from kindloop import apiserver, report, rollout, supervised, swapfiles, transports
 from kindloop.apiserver import Api
 from kindloop.config import Config, Workload
-from kindloop.errors import KindloopError
+from kindloop.errors import CannotTell, KindloopError
 from kindloop.supervised import Pods, Report, Verdict
-from kindloop.swapfiles import Folder, Placed, Want
+from kindloop.swapfiles import Copying, Folder, Placed, Want
 from kindloop.swapplan import changes, failure, last_good, place_files, short, want_of
 from kindloop.transports import Choice
 
@@ -27,6 +28,9 @@ __all__ = ["Desk", "Pushed", "changes", "failure", "short"]
 
 LOOK_S = 1.0
 """Seconds between two looks at which pods still lack what was published (transport exec)."""
+
+NOTICED_S = 0.3
+"""Seconds in which a supervisor has noticed what was put into its folder: it looks every 0.1 s."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ class Desk:
         self._writing = threading.Lock()
         """A swap that was overtaken ends in a thread of its own: it must not remove what the next
         one has placed and not published yet."""
+        self._ahead: dict[str, Copying] = {}
+        """Copies of what was just built, by workload."""
+        self._settling = 0
+        self._calm = threading.Condition()
 
     @property
     def api(self) -> Api:
@@ -76,6 +84,18 @@ class Desk:
         self._open.close()
         self._api = None
 
+    def copy_ahead(self, workload: Workload, artifact: Path) -> None:
+        """Begin to copy an artifact while its digest is taken; a `push` of it takes the copy."""
+        self._drop_ahead(workload.name)
+        folder = swapfiles.folder_of(self.config, workload)
+        with suppress(OSError):  # then `push` copies it, and says what is wrong
+            self._ahead[workload.name] = folder.copying(artifact)
+
+    def _drop_ahead(self, name: str) -> None:
+        copying = self._ahead.pop(name, None)
+        if copying is not None:
+            copying.drop()
+
     def push(
         self, workload: Workload, artifact: Path, *, digest: str = "", again: bool = False
     ) -> Pushed:
@@ -86,8 +106,11 @@ class Desk:
         once more.
         Raises ConfigError for a synced file that is missing, BuildFailed without the artifact.
         """
-        with self._writing:
-            return self._push(workload, artifact, digest, again=again)
+        try:
+            with self._writing:
+                return self._push(workload, artifact, digest, again=again)
+        finally:
+            self._drop_ahead(workload.name)
 
     def _push(self, workload: Workload, artifact: Path, digest: str, *, again: bool) -> Pushed:
         started_s = time.monotonic()
@@ -115,7 +138,8 @@ class Desk:
         if known is not None and known.digest == digest and folder.has(digest):
             return known
         # The first one, and the one after a refusal, is read again from the disk.
-        placed = folder.place_binary(artifact, digest if known is not None else "")
+        sure = digest if known is not None else ""
+        placed = folder.place_binary(artifact, sure, self._ahead.get(workload.name))
         self._newest[workload.name] = placed
         return placed
 
@@ -136,7 +160,8 @@ class Desk:
         RolloutFailed when a pod does not take what is sent (transport exec).
         """
         self.mount_anew(workload)
-        verdict = self._settled(workload, want, timeout_s)
+        with self._waiting():
+            verdict = self._settled(workload, want, timeout_s)
         if verdict.state == "unhealthy":
             self._newest.pop(workload.name, None)  # refused, perhaps, for what is on the disk
         if verdict.pods and not verdict.silent and verdict.state != "unknown":
@@ -149,6 +174,22 @@ class Desk:
         if verdict.state == "rolled_back":
             self.back_to_good(workload, want, verdict)
         return verdict
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        with self._calm:
+            self._settling += 1
+        try:
+            yield
+        finally:
+            with self._calm:
+                self._settling -= 1
+                self._calm.notify_all()
+
+    def calm(self, timeout_s: float) -> None:
+        """Wait until no swap is being waited for; what asks pods then does not slow it down."""
+        with self._calm:
+            self._calm.wait_for(lambda: not self._settling, timeout_s)
 
     def back_to_good(self, workload: Workload, want: Want, verdict: Verdict) -> bool:
         """Publish what is good with the files that it had: a supervisor cannot go back to those.
@@ -212,7 +253,20 @@ class Desk:
         }
         if held:
             choice = self.choice(workload)
-            transports.deliver(self.config, workload, folder, want, choice, list(held), held=held)
+            transports.deliver(
+                self.config, workload, folder, want, choice, list(held),
+                held=held, has=lambda pod: self._has(want, pod),
+            )  # fmt: skip
+
+    def _has(self, want: Want, pod: str) -> bool:
+        """Whether the supervisor of a pod knows of what is wanted."""
+        try:
+            said = supervised.ask(
+                self.api, self.config, pod, generation=want.generation, wait_s=NOTICED_S
+            )
+        except CannotTell:
+            return False
+        return not _lacks(said, want)
 
     def verdict(self, workload: Workload, digest: str) -> Verdict:
         """Whether every pod runs `digest` now. Asks; raises CannotTell without an API server."""
@@ -222,7 +276,7 @@ class Desk:
             else None
         )
         replicas, pods = supervised.look(self.api, self.config, workload)
-        reports = supervised.ask_all(self.api, self.config, workload, pods)
+        reports = supervised.ask_all(self.api, self.config, pods)
         mine = want is not None and want.digest == digest
         return supervised.judge(
             digest,
@@ -259,6 +313,8 @@ class Desk:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for name in tuple(self._ahead):
+            self._drop_ahead(name)
         self._open.close()
 
 

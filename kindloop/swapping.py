@@ -59,7 +59,7 @@ def status(config: Config) -> list[Row]:
                 Row(
                     fresh,
                     f"{choice.kind}: {choice.reason}",
-                    tuple(supervised.ask_all(desk.api, config, workload, pods)),
+                    tuple(supervised.ask_all(desk.api, config, pods)),
                 )
             )
     return rows

@@ -6,6 +6,7 @@ that decides them: the program, the chosen toolchain, what rustup has installed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable
@@ -30,6 +31,12 @@ class Toolchain:
 
     def __init__(self, root: Path, cache_path: Path | None = None) -> None:
         self._root = root
+        # As texts: this is asked several times a save, and paths would take most of that.
+        self._chosen = [
+            f"{folder}/{name}"
+            for folder in (root, *root.parents)
+            for name in ("rust-toolchain.toml", "rust-toolchain")
+        ]
         self._cache_path = cache_path
         self._answers: dict[str, Any] = _load(cache_path)
 
@@ -81,32 +88,32 @@ class Toolchain:
         """Digest of everything that decides what the program answers."""
         real = os.path.realpath(program)
         parts = [str(program), _stat(real), os.environ.get("RUSTUP_TOOLCHAIN", "")]
-        for folder in (self._root, *self._root.parents):
-            parts += [_content(folder / name) for name in ("rust-toolchain.toml", "rust-toolchain")]
+        parts += [_content(path) for path in self._chosen]
         parts += [_stat(path) for path in _rustup_files(program.name)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _rustup_files(tool: str) -> Iterable[str]:
     """What changes when rustup updates a toolchain or makes another one the default."""
-    home = os.environ.get("RUSTUP_HOME") or str(Path.home() / ".rustup")
-    toolchains = Path(home, "toolchains")
+    home = os.environ.get("RUSTUP_HOME") or os.path.expanduser("~/.rustup")  # noqa: PTH111
     yield f"{home}/settings.toml"
-    for folder in sorted(toolchains.iterdir()) if toolchains.is_dir() else ():
-        yield f"{folder}/bin/{tool}"
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(f"{home}/toolchains")):  # noqa: PTH208
+            yield f"{home}/toolchains/{name}/bin/{tool}"
 
 
 def _stat(path: str) -> str:
     try:
-        seen = Path(path).stat()
+        seen = os.stat(path)  # noqa: PTH116
     except OSError:
         return f"{path} -"
     return f"{path} {seen.st_mtime_ns} {seen.st_size} {seen.st_ino}"
 
 
-def _content(path: Path) -> str:
+def _content(path: str) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            return file.read()
     except OSError:
         return ""
 

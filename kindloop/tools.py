@@ -25,14 +25,29 @@ import sh
 from kindloop import report
 from kindloop.errors import ToolFailed, ToolMissing
 
-__all__ = ["Result", "deliver", "environ", "find", "run", "signals_held", "version_of"]
+__all__ = [
+    "HAS_SETUP",
+    "INSTALL_HINT",
+    "SETUP",
+    "Result",
+    "deliver",
+    "environ",
+    "find",
+    "run",
+    "signals_held",
+    "version_of",
+]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", ".svc", ".cluster.local")
 """Hosts that never go through a proxy: the cluster and what it serves are on this machine."""
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-INSTALL_HINT = "scripts/dev-setup.sh (installs it), or: invoke dev-doctor (says what is missing)"
+SETUP = "scripts/dev-setup.sh"
+"""Installs what is missing; a wheel is without it."""
+HAS_SETUP = (Path(__file__).parents[1] / SETUP).is_file()
+INSTALL_HINT = f"{SETUP} (installs it), or: " if HAS_SETUP else ""
+INSTALL_HINT += "invoke dev-doctor (says what is missing)"
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ UNREST_S = 0.025
 HELD_CAP_S = 10.0
 """Seconds that a batch is held at most, say for a git that was killed in a checkout."""
 HELD_LOOK_S = 0.005
+AHEAD = 16
+"""Files of a batch that are worth a look while it is not quiet yet; a storm is not."""
 _ATTEMPTS = 5
 
 
@@ -37,18 +39,20 @@ _ATTEMPTS = 5
 class Batch:
     """Paths (absolute) that changed, were made or are gone; a folder stands for all in it.
 
-    `first_s` and `last_s` are when the first and the last of its events were seen, in seconds of
-    `time.monotonic`.
+    `first_s` and `last_s` are when the first and the last of its events were seen, `ready_s` when
+    it was quiet, in seconds of `time.monotonic`.
     """
 
     paths: frozenset[Path]
     first_s: float
     last_s: float
+    ready_s: float = 0.0
 
     def __or__(self, other: Batch) -> Batch:
         """Both as one."""
         first_s, last_s = min(self.first_s, other.first_s), max(self.last_s, other.last_s)
-        return Batch(self.paths | other.paths, first_s, last_s)
+        ready_s = max(self.ready_s, other.ready_s)
+        return Batch(self.paths | other.paths, first_s, last_s, ready_s)
 
 
 def rest_s(
@@ -93,9 +97,9 @@ class Watcher:
     """Watches roots, in threads of its own, until its context is left.
 
     `quiet_ms` without an event end a batch, at the latest `cap_ms` after its first. `ignored` says
-    which paths are no save. While `held()` a batch waits (git is at work), 10 s at most. `on_batch`
-    is called with each batch in the watcher's thread, for a build that runs meanwhile; `next`
-    returns it too.
+    which paths are no save. While `held()` a batch waits (git is at work), 10 s at most. `ahead` is
+    called with what has changed while it is not quiet yet, in the watcher's thread: what it does
+    with them then need not be done later.
     """
 
     def __init__(
@@ -106,20 +110,20 @@ class Watcher:
         cap_ms: int,
         ignored: Callable[[Path], bool] = lambda _: False,
         held: Callable[[], bool] | None = None,
-        on_batch: Callable[[Batch], None] | None = None,
+        ahead: Callable[[Iterable[Path]], None] | None = None,
     ) -> None:
         self._roots = watchroots.merged(roots)
         self._quiet_s, self._cap_s = quiet_ms / 1000, cap_ms / 1000
         self._ignored = ignored
         self._held = held
-        self._on_batch = on_batch
+        self._ahead = ahead
         self._state = threading.Condition()
         self._placing = threading.Lock()
         self._source: Source | None = None
         # All below belongs to `_state`.
         self._gathered = _Gathered()
         self._before: tuple[float, float] | None = None
-        self._delivering = self._woken = self._closed = False
+        self._closed = False
         self._ready: Batch | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="kindloop-batches", daemon=True)
@@ -127,30 +131,16 @@ class Watcher:
     def next(self, timeout_s: float | None = None) -> Batch | None:
         """Everything that changed since the last call, as soon as it is quiet.
 
-        None after `timeout_s` seconds, a `wake`, or the end. Raises ToolMissing when the system
-        does not let us watch any more.
+        None after `timeout_s` seconds, or the end. Raises ToolMissing when the system does not
+        let us watch any more.
         """
         with self._state:
-            self._state.wait_for(
-                lambda: self._ready or self._woken or self._error or self._closed, timeout_s
-            )
-            self._woken = False
+            self._state.wait_for(lambda: self._ready or self._error or self._closed, timeout_s)
             error, self._error = self._error, None
             if error is not None:
                 raise error
             batch, self._ready = self._ready, None
             return batch
-
-    def pending(self) -> bool:
-        """Whether `next` has or soon will have a batch: events are gathering."""
-        with self._state:
-            return bool(self._ready or self._gathered.raw or self._delivering)
-
-    def wake(self) -> None:
-        """Make a waiting `next`, or else the next one, return at once; from any thread."""
-        with self._state:
-            self._woken = True
-            self._state.notify_all()
 
     def rewatch(self, roots: Sequence[Root]) -> None:
         """Watch other roots from now on. What is in the new ones is no change. Raises as enter."""
@@ -199,7 +189,7 @@ class Watcher:
                 continue  # a folder went away between the look and the watch
             old, self._source = self._source, source
             if old:
-                old.close(after_s=2 * STEP_MS / 1000)
+                old.close(after_s=4 * STEP_MS / 1000)
             if watchroots.look(self._roots).folders.keys() <= places.folders.keys():
                 break  # and none was made between them
 
@@ -236,29 +226,28 @@ class Watcher:
     def _work(self) -> None:
         while not self._closed:
             try:
-                gathered = self._complete()
-                batch = self._batch(gathered) if gathered else None
-                if batch and self._on_batch:
-                    self._on_batch(batch)
+                due = self._due()
+                if isinstance(due, _Gathered):
+                    self._batch(due)
+                elif due and self._ahead:
+                    self._ahead(due)
             except Exception as exc:
                 with self._state:
                     self._error = exc
-                    self._delivering = False
                     self._state.notify_all()
 
-    def _batch(self, gathered: _Gathered) -> Batch | None:
-        """Make gathered events the batch that `next` returns; None when nothing is left of them."""
+    def _batch(self, gathered: _Gathered) -> None:
+        """Make gathered events the batch that `next` returns, unless nothing is left of them."""
         paths = frozenset(map(Path, self._changed(gathered)))
-        batch = Batch(paths, gathered.first_s, gathered.last_s) if paths else None
-        with self._state:
-            self._delivering = False
-            if batch:
+        times_s = gathered.first_s, gathered.last_s, time.monotonic()
+        batch = Batch(paths, *times_s) if paths else None
+        if batch:
+            with self._state:
                 self._ready = self._ready | batch if self._ready else batch
-            self._state.notify_all()
-        return batch
+                self._state.notify_all()
 
-    def _complete(self) -> _Gathered | None:
-        """Wait until the gathered events are a batch, and take them; None at the end."""
+    def _due(self) -> _Gathered | Sequence[Path]:
+        """Wait until gathered events are a batch, and take them; or paths to look at meanwhile."""
         with self._state:
             while not self._closed:
                 gathered, now_s = self._gathered, time.monotonic()
@@ -270,12 +259,14 @@ class Watcher:
                 if left_s <= 0:
                     left_s = self._hold(gathered, now_s)
                 if left_s > 0:
+                    if early := gathered.early():
+                        return early
                     self._state.wait(left_s)
                     continue
                 self._before = (gathered.last_s, rest)
-                self._gathered, self._delivering = _Gathered(), True
+                self._gathered = _Gathered()
                 return gathered
-            return None
+            return ()
 
     def _hold(self, gathered: _Gathered, now_s: float) -> float:
         """Seconds to wait although it is quiet: git is at work, or was until just now."""
@@ -328,6 +319,13 @@ class _Gathered:
         self.raw: dict[str, bool] = {}
         self.first_s = self.last_s = self.held_until_s = 0.0
         self.lost = False
+        self._told: set[str] = set()
+
+    def early(self) -> list[Path]:
+        """What was not told by this before; nothing once they are many."""
+        new = self.raw.keys() - self._told if len(self.raw) <= AHEAD else set()
+        self._told |= new
+        return [Path(name) for name in new]
 
     def add(self, found: Mapping[str, bool], told_s: float, now_s: float) -> None:
         """Note what the source told at `told_s`.

@@ -64,8 +64,9 @@ def wait(
 ) -> Verdict:
     """Wait until the workload is fresh, or cannot be, or `timeout_s` is over; the verdict then.
 
-    `pods` remembered from the last swap are asked while their list is read anew, which saves two
-    round trips. Raises NotOurs when the cluster is another's; all else is a verdict.
+    `pods` remembered from the last swap are asked at once, and their list is read anew when they
+    have answered: meanwhile the API server would take the processor from what starts. Raises
+    NotOurs when the cluster is another's; all else is a verdict.
     """
     waiting = _Waiting(Asked(api, config), pods or Pods(api, config, workload), want, timeout_s)
     return waiting.verdict()
@@ -87,7 +88,8 @@ class _Waiting:
 
     def verdict(self) -> Verdict:
         try:
-            self._ask()  # the pods that are remembered, while the list is read
+            self._ask()  # the pods that are remembered
+            self._hear()
             self._renew()
             while True:
                 self._ask()
@@ -104,6 +106,15 @@ class _Waiting:
                     self._renew()
         except Unhealthy as exc:
             return Verdict("unhealthy", exc.message, hint=exc.hint)
+
+    def _hear(self) -> None:
+        """Take the answers of those that were asked first, but wait for no slow one."""
+        until_s = time.monotonic() + LOOK_S
+        while self._asked.open:
+            answer = self._asked.take(max(until_s - time.monotonic(), 0.0))
+            if answer is None:
+                return
+            self._said[answer.pod] = answer
 
     def _ask(self) -> None:
         """Ask every pod that is not being asked and whose answer is not the last word."""

@@ -105,12 +105,7 @@ def ask(
         raise CannotTell(f"{pod}: not a supervisor: {words(answer)}", hint=hint) from exc
 
 
-def ask_all(
-    api: Api,
-    config: Config,
-    workload: Workload,  # noqa: ARG001 - as every question here begins
-    pods: Sequence[str],
-) -> list[Report | Silence]:
+def ask_all(api: Api, config: Config, pods: Sequence[str]) -> list[Report | Silence]:
     """What each of `pods` says now, all asked at once, in their order."""
     asked = Asked(api, config)
     for pod in pods:

@@ -22,6 +22,7 @@ from kindloop.config import Config, Workload
 from kindloop.errors import BuildFailed, KindloopError, Unhealthy
 from kindloop.swapfiles.placing import (
     MINE,
+    Copying,
     copy_artifact,
     copy_synced,
     digest_sources,
@@ -35,7 +36,16 @@ from kindloop.swapfiles.placing import (
 )
 from kindloop.swapfiles.want import VERSION, Want, is_digest, remembered
 
-__all__ = ["VERSION", "Folder", "Placed", "Want", "digest_sources", "folder_of", "tree_files"]
+__all__ = [
+    "VERSION",
+    "Copying",
+    "Folder",
+    "Placed",
+    "Want",
+    "digest_sources",
+    "folder_of",
+    "tree_files",
+]
 
 ATTEMPTS = 3
 """Copies of an artifact that changes meanwhile: after these, its writer is told to end first."""
@@ -93,13 +103,24 @@ class Folder:
         path = self.bin / digest
         return is_digest(digest) and path.is_file() and not path.is_symlink()
 
-    def place_binary(self, source: Path, digest: str = "") -> Placed:
+    def copying(self, source: Path) -> Copying:
+        """A copy of `source` under way, for `place_binary`. Raises OSError without the folder."""
+        return Copying(source, self.bin)
+
+    def place_binary(
+        self, source: Path, digest: str = "", copying: Copying | None = None
+    ) -> Placed:
         """Copy an artifact to its digest, mode 0755; one that is there already is verified.
 
-        `digest` is what it had when it was built; then the supervisor alone verifies the copy.
-        Raises BuildFailed when there is no such file or it keeps changing, ToolMissing when
-        the disk is full.
+        `digest` is what it had when it was built; then the supervisor alone verifies the copy,
+        and a copy that was begun before is taken if the source is still as it was then. Raises
+        BuildFailed when there is no such file or it keeps changing, ToolMissing when the disk is
+        full.
         """
+        begun = copying.taken() if copying and digest else None
+        if begun is not None:
+            with writing(self.bin):
+                return self._named(begun, digest, begun.stat().st_size)
         for _attempt in range(ATTEMPTS):
             with writing(self.bin):
                 placed = self._place_binary(source, digest)
@@ -207,17 +228,18 @@ class Folder:
             with os.fdopen(handle, "w+b", buffering=0) as copy:
                 copied = copy_artifact(source, copy, digest)
                 os.fchmod(handle, 0o755)
-            if copied is None:
-                return None
-            placed = Placed(*copied)
-            target = self.bin / placed.digest
-            if not is_intact(target, placed.digest, placed.size):
-                if target.is_dir() and not target.is_symlink():
-                    remove(target)
-                made.rename(target)
-            return placed
+            return self._named(made, *copied) if copied else None
         finally:
             made.unlink(missing_ok=True)
+
+    def _named(self, made: Path, digest: str, size: int) -> Placed:
+        """Give a copy its name, unless what bears it is intact."""
+        target = self.bin / digest
+        if not is_intact(target, digest, size):
+            if target.is_dir() and not target.is_symlink():
+                remove(target)
+            made.rename(target)
+        return Placed(digest, size)
 
     def _fill_tree(self, made: Path, files: Mapping[str, Path]) -> str:
         made.chmod(0o755)
@@ -243,7 +265,9 @@ class Folder:
             {**want.as_json(), "published_s": times.get(want.generation) or time.time()}
             for want in history
         ]
-        state.write_json(self.history_file, {"version": VERSION, "wants": rows}, 0o600)
+        # Not durable: what is published is known without it.
+        document = {"version": VERSION, "wants": rows}
+        state.write_json(self.history_file, document, 0o600, durable=False)
 
     def _rows(self) -> list[dict[str, Any]]:
         document = state.read_json(self.history_file)

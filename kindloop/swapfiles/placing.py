@@ -8,6 +8,8 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from io import FileIO
@@ -19,6 +21,7 @@ from kindloop.errors import BuildFailed, ConfigError, ToolMissing
 
 __all__ = [
     "MINE",
+    "Copying",
     "copy_artifact",
     "copy_synced",
     "digest_sources",
@@ -105,6 +108,46 @@ def copy_artifact(source: Path, copy: FileIO, digest: str = "") -> tuple[str, in
         digest = hashlib.file_digest(copy, "sha256").hexdigest()
     size = os.fstat(copy.fileno()).st_size
     return (digest, size) if size == before.st_size else None
+
+
+class Copying:
+    """A copy of an artifact that a thread makes while another one digests the artifact."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        self._source = source
+        self._handle, name = tempfile.mkstemp(prefix=MINE, dir=folder)
+        self._made = Path(name)
+        self._before: tuple[int, ...] = ()
+        """What the source was like, once all of it is copied."""
+        self._thread = threading.Thread(target=self._work, name="kindloop-copy", daemon=True)
+        self._thread.start()
+
+    def taken(self) -> Path | None:
+        """The copy, with mode 0755; None when the source is not what it was, or was not copied."""
+        self._thread.join()
+        try:
+            same = self._before == _stamp(self._source.stat())
+            return self._made if same and self._made.exists() else None
+        except OSError:
+            return None
+
+    def drop(self) -> None:
+        """Remove the copy, unless it was renamed meanwhile."""
+        self._thread.join()
+        remove(self._made)
+
+    def _work(self) -> None:
+        try:
+            with _opened(self._source) as source:
+                before = os.fstat(source)
+                _copy(source, self._handle, before.st_size)
+                os.fchmod(self._handle, 0o755)
+                if os.fstat(self._handle).st_size == before.st_size:
+                    self._before = _stamp(before)
+        except (OSError, BuildFailed):
+            pass  # whoever wants it copies it then, and says what is wrong
+        finally:
+            os.close(self._handle)
 
 
 def is_intact(path: Path, digest: str, size: int) -> bool:

@@ -16,9 +16,9 @@ from invoke.collection import Collection
 from kindloop import loading
 from kindloop.config import Config
 from kindloop.errors import KindloopError
-from kindloop.tasks import dev, steps, swap, watch
+from kindloop.tasks import dev, load, observe, project, steps, swap, watch
 
-__all__ = ["collection", "dev", "steps", "swap", "watch"]
+__all__ = ["collection", "dev", "load", "observe", "project", "steps", "swap", "watch"]
 
 
 def collection() -> Collection:
@@ -27,17 +27,22 @@ def collection() -> Collection:
     Never raises for a faulty kindloop.yaml: `invoke --list` works, and each task then shows
     what is wrong.
     """
-    root = Collection(*dev.TASKS, *watch.TASKS)
+    root = Collection(*dev.TASKS, *watch.TASKS, *load.TASKS)
     for name, tasks in (
         ("bake", steps.BAKE),
         ("build", steps.build_tasks(_config())),
         ("cluster", steps.CLUSTER),
+        ("config", project.TASKS),
         ("image", steps.IMAGE),
         ("k8s", steps.K8S),
+        ("observe", observe.TASKS),
         ("swap", swap.TASKS),
         ("test", steps.TEST),
     ):
         root.add_collection(_namespace(name, tasks))
+    names = frozenset(root.task_names)
+    for full in names:
+        root[full].name_in_full, root[full].all_names = full, names
     return root
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Collection, Mapping
+from types import FrameType, MappingProxyType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from invoke.context import Context
 from invoke.exceptions import Exit
+from invoke.parser.argument import Argument
 from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 
 from kindloop import loading, report
 from kindloop.config import Config
 from kindloop.errors import Interrupted, KindloopError
+from kindloop.tasks._words import Words, words_of
 
 __all__ = ["DevTask", "load", "show", "task"]
 
@@ -30,6 +32,20 @@ class DevTask(Task, Generic[P, R]):  # type: ignore[type-arg]  # Task is generic
     Invoke calls two tasks equal when name and code agree, and then silently skips the second:
     tasks made by one factory would run once.
     """
+
+    words = ""
+    """Parameter that gets the plain words at the end of the command line; see `_words`."""
+    name_in_full = ""
+    """As it is called: with the collections that it is in. Set where those are known."""
+    all_names: Collection[str] = ()
+    """How every task is called: such a word begins that task. Set with `name_in_full`."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """What Invoke asks for; the parameter `words` takes what this command line has for it."""
+        found = super().get_arguments(ignore_unknown_help)
+        required = sum(argument.positional for argument in found)
+        given = words_of(self.name_in_full, self.all_names)[required:]
+        return [Words(a, given) if a.name == self.words else a for a in found]
 
     def __eq__(self, other: object) -> bool:
         """Whether `other` wraps the same function object."""
@@ -46,28 +62,43 @@ class DevTask(Task, Generic[P, R]):  # type: ignore[type-arg]  # Task is generic
         try:
             return super().__call__(*args, **kwargs)
         except KindloopError as exc:
-            raise Exit(str(exc), exc.exit_code) from exc
+            raise Exit(report.spoken(str(exc)), exc.exit_code) from exc
         except KeyboardInterrupt as exc:
             text = "interrupted; the same command again goes on from here"
             raise Exit(text, Interrupted.exit_code) from exc
 
 
 def task(
-    name: str, *, default: bool = False
+    name: str, *, default: bool = False, word: str = "", words: str = ""
 ) -> Callable[[Callable[Concatenate[Context, P], R]], DevTask[P, R]]:
-    """Make a function a task called `name`; what has no default is given without a flag."""
+    """Make a function a task called `name`; what has no default is given without a flag.
+
+    The parameter named by `word` (a text) or `words` (a list) may be given without one as well.
+    """
 
     def decorate(body: Callable[Concatenate[Context, P], R]) -> DevTask[P, R]:
-        made = invoke_task(body, name=name, klass=DevTask, default=default)
-        return cast("DevTask[P, R]", made)
+        many = [words] if words else []
+        made = invoke_task(body, name=name, klass=DevTask, default=default, iterable=many)
+        found = cast("DevTask[P, R]", made)
+        found.words = word or words
+        return found
 
     return decorate
 
 
-def load(*, verbose: bool = False, json: bool = False, events: bool = False) -> Config:
-    """Choose how to show things, then read kindloop.yaml."""
+def load(
+    *,
+    verbose: bool = False,
+    json: bool = False,
+    events: bool = False,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Config:
+    """Choose how to show things, then read kindloop.yaml.
+
+    `settings` are variables that come before those of the environment.
+    """
     show(verbose=verbose, json=json, events=events)
-    return loading.load()
+    return loading.load(env={**os.environ, **settings})
 
 
 def show(*, verbose: bool = False, json: bool = False, events: bool = False) -> None:

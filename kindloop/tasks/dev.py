@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import get_args
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from kindloop import cluster, flows, freshness, host, loading, loop, report, status
-from kindloop.config import DEFAULT_PORTS, Config
+from kindloop import cluster, flows, freshness, host, loading, loop, report, status, telemetry
+from kindloop.config import DEFAULT_PORTS, Config, Observability, Resources
 from kindloop.errors import ConfigError
 from kindloop.tasks._task import load, show, task
 
@@ -30,6 +34,9 @@ def dev_up(  # noqa: PLR0917 - Invoke gives all of them by name
     dry_run: bool = False,
     recreate: bool = False,
     watch: bool = False,
+    observability: str = "",
+    resources: str = "",
+    wait: str = "app",
     json: bool = False,
     verbose: bool = False,
 ) -> None:
@@ -37,17 +44,41 @@ def dev_up(  # noqa: PLR0917 - Invoke gives all of them by name
 
     Does only what is missing, so a second run changes nothing. --dry-run shows the plan;
     --recreate deletes the cluster with its data first; --watch goes on as dev-watch does;
-    --json prints events, one a line. Exit codes: 5 build, 6 rollout, 7 tool missing, 8 locked,
-    9 not ours or settings differ.
+    --observability off|minimal|full and --resources minimal|normal|high come before
+    kindloop.yaml; --wait all returns when every part of the stack answers, and not when the
+    service does; --json prints events, one a line. Exit codes: 5 build, 6 rollout, 7 tool
+    missing, 8 locked, 9 not ours or settings differ.
     """
-    config = load(verbose=verbose, events=json)
+    settings = _flags(observability=observability, resources=resources)
+    wait_all = _choice("--wait", wait, ("app", "all")) == "all"
+    config = load(verbose=verbose, events=json, settings=settings)
     if dry_run:
         report.output("\n".join(flows.plan_up(config)))
         return
     watching = watch or config.watch.on_up
-    flows.up(config, recreate=recreate, watching=watching)
+    flows.up(config, recreate=recreate, watching=watching, wait_all=wait_all)
     if watching:
-        loop.watch(config, json=json, load=loading.load)
+        again = functools.partial(loading.load, env={**os.environ, **settings})
+        loop.watch(config, json=json, load=again)
+
+
+def _flags(*, observability: str, resources: str) -> dict[str, str]:
+    """The flags that were given, as the variables that say the same."""
+    given = {
+        "KINDLOOP_OBSERVABILITY": ("--observability", observability, get_args(Observability)),
+        "KINDLOOP_RESOURCES": ("--resources", resources, get_args(Resources)),
+    }
+    return {
+        name: _choice(flag, value, known) for name, (flag, value, known) in given.items() if value
+    }
+
+
+def _choice(flag: str, value: str, known: Sequence[str]) -> str:
+    if value in known:
+        return value
+    raise ConfigError(
+        f"{flag} {value} is none of {', '.join(known)}", hint=f"invoke dev-up {flag} {known[-1]}"
+    )
 
 
 @task("dev-rebuild")
@@ -60,7 +91,9 @@ def dev_rebuild(
     --clean discards the stages' outputs first; --image puts the binary into the image. Exit
     code 4: the new binary was rolled back.
     """
-    flows.rebuild(load(verbose=verbose), clean=clean, image=image)
+    config = load(verbose=verbose)
+    with telemetry.command(config, "rebuild"):
+        flows.rebuild(config, clean=clean, image=image)
 
 
 @task("dev-status")

@@ -12,7 +12,7 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from kindloop import bake, cluster, deploying, flows, host, images, report, stages
+from kindloop import archives, bake, cluster, deploying, flows, host, images, report, stages
 from kindloop.config import Config
 from kindloop.errors import ConfigError
 from kindloop.tasks._task import DevTask, load, show, task
@@ -99,12 +99,43 @@ def image_build(c: Context, verbose: bool = False) -> None:
         report.output(f"{plan.reference} {'built' if built else 'was there'}")
 
 
-@task("load")
-def image_load(c: Context, verbose: bool = False) -> None:
-    """Load the workloads' images into the node."""
+@task("save", words="names")
+def image_save(
+    c: Context, file: str, names: list[str] | None = None, verbose: bool = False
+) -> None:
+    """Write images into one archive: image.save FILE [NAME...].
+
+    NAME is node, base, a component of the observability stack or a workload; without any, all
+    that are there.
+    """
+    config = load(verbose=verbose)
+    host.require_engine()
+    for each in archives.save(config, Path(file), names or ()):
+        report.output(f"{each.name:<14} {each.reference}")
+
+
+@task("load", word="file")
+def image_load(c: Context, file: str = "", verbose: bool = False) -> None:
+    """Load images into the node, or those of FILE here.
+
+    Without FILE: the workloads' images, into the node. With FILE, an archive of image.save or
+    docker save: into the engine; each image is told what it is for. Grafana comes so where no
+    registry answers.
+    """
+    if file:
+        _load_archive(Path(file), verbose=verbose)
+        return
     for config, plan in _images(verbose=verbose):
         loaded = images.load(config, plan)
         report.output(f"{plan.reference} {'loaded' if loaded else 'was there'}")
+
+
+def _load_archive(file: Path, *, verbose: bool) -> None:
+    config = load(verbose=verbose)
+    host.require_engine()
+    for one in archives.load(config, file):
+        told = one.purpose or f"of no use here: {one.useless}"
+        report.output(f"{one.reference}  {told}")
 
 
 @task("prune")
@@ -169,7 +200,7 @@ def test_curl(c: Context, only: str = "", json: bool = False, verbose: bool = Fa
 
 CLUSTER = (cluster_ensure, cluster_status, cluster_delete)
 BAKE = (bake_node, bake_base, bake_status, bake_save, bake_load)
-IMAGE = (image_build, image_load, image_prune)
+IMAGE = (image_build, image_load, image_save, image_prune)
 K8S = (k8s_diff, k8s_apply, k8s_kubectl)
 TEST = (test_curl,)
 

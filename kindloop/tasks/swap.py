@@ -7,7 +7,7 @@ from dataclasses import asdict
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from kindloop import freshness, report, swapping
+from kindloop import freshness, report, swapping, telemetry
 from kindloop.tasks._task import load, task
 
 __all__ = ["TASKS"]
@@ -20,7 +20,9 @@ def swap_push(c: Context, workload: str = "", verbose: bool = False) -> None:
     What was rolled back is tried once more. Exit codes: 4 rolled back, 5 not built, 6 it does
     not run.
     """
-    swapping.push(load(verbose=verbose), workload)
+    config = load(verbose=verbose)
+    with telemetry.command(config, "push"):
+        swapping.push(config, workload)
 
 
 @task("status")

@@ -16,7 +16,7 @@ def dev_watch(c: Context, verbose: bool = False, verify: str = "", json: bool = 
 
     One line a save: what is served, how long each part took. --verify smoke calls every
     operation after each swap; --json prints events, one a line. Keys: r rebuild, g generate,
-    p pause, t smoke, l log lines, q quit. Exit codes: 3 no environment, 7 tool missing,
+    p pause, t smoke, L load, l log lines, q quit. Exit codes: 3 no environment, 7 tool missing,
     8 watched already, 9 not ours, 130 interrupted.
     """
     config = load(verbose=verbose, events=json)

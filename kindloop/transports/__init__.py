@@ -10,8 +10,8 @@ import contextlib
 import secrets
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -103,29 +103,31 @@ def deliver(  # noqa: PLR0917
     choice: Choice,
     pods: Sequence[str],
     *,
-    container: str = "",
     held: Mapping[str, Collection[str]] | None = None,
-    timeout_s: float = DELIVERY_S,
+    has: Callable[[str], bool] = lambda _pod: False,
 ) -> tuple[str, ...]:
     """Bring what is published into the pods; with the mount it is there already.
 
-    `container` is theirs that has the supervisor (empty: the first). `held` are the digests that
-    a pod says it has, by pod: they are not sent again, and stay there. Returns the pods that were
-    gone meanwhile: what takes their place has to be served anew. Raises RolloutFailed when a pod
-    did not take it, saying which others have it.
+    `held` are the digests that a pod says it has, by pod: they are not sent again, and stay there.
+    `has` asks a pod whether it knows of what is published: the end of a stream may get lost on its
+    way here. Returns the pods that were gone meanwhile: what takes their place has to be served
+    anew. Raises RolloutFailed when a pod did not take it, saying which others have it.
     """
     if choice.kind == "mount" or not pods:
         return ()
     known = {pod: frozenset((held or {}).get(pod, ())) for pod in pods}
-    until_s = time.monotonic() + timeout_s
+    until_s = time.monotonic() + DELIVERY_S
     with tempfile.TemporaryDirectory(prefix="kindloop-send-") as name:
         argv = cluster.kubectl_argv(config)
-        sender = Sender(argv, folder, want, Path(name), container=container)
+        sender = Sender(argv, folder, want, Path(name))
         answers = sender.send(known, until_s=until_s)
         lacking = {a.pod: known[a.pod] for a in answers.values() if a.state == "missing"}
         if lacking:
             answers |= sender.send(lacking, until_s=until_s, everything=True)
-    failed = [a for a in answers.values() if a.state in ("failed", "missing")]
+    for pod, answer in answers.items():
+        if answer.state == "unsure" and has(pod):
+            answers[pod] = replace(answer, state="taken")
+    failed = [a for a in answers.values() if a.state not in ("taken", "gone")]
     if failed:
         raise _not_taken(workload, answers.values(), failed)
     return tuple(a.pod for a in answers.values() if a.state == "gone")

@@ -27,8 +27,9 @@ class Answer:
     """What became of the delivery to one pod."""
 
     pod: str
-    state: Literal["taken", "gone", "missing", "failed"]
-    """`missing`: it lacks a file that was left out. `gone`: there is no such pod any more."""
+    state: Literal["taken", "gone", "missing", "failed", "unsure"]
+    """`missing`: it lacks a file that was left out. `gone`: there is no such pod any more, or a
+    newer delivery took its place. `unsure`: its answer did not arrive; it may have taken all."""
     reason: str = ""
 
 
@@ -55,7 +56,7 @@ def answer_of(pod: str, exit_code: int | None, out: Sequence[str], err: Sequence
         return Answer(
             pod, "failed", f"its image has no {SUPERVISOR_IN_IMAGE} that runs: WORKDIR /app"
         )
-    return Answer(pod, "failed", told or f"no answer, exit code {exit_code}")
+    return Answer(pod, "unsure", told or f"no answer, exit code {exit_code}")
 
 
 class Sender:
@@ -64,14 +65,11 @@ class Sender:
     `argv` is how kubectl is called, `streams` a folder for what is sent.
     """
 
-    def __init__(
-        self, argv: Sequence[str], folder: Folder, want: Want, streams: Path, *, container: str = ""
-    ) -> None:
+    def __init__(self, argv: Sequence[str], folder: Folder, want: Want, streams: Path) -> None:
         self._argv = argv
         self._folder = folder
         self._want = want
         self._streams = streams
-        self._container = ["--container", container] if container else []
         self._packed: dict[str, list[Packed]] = {}
 
     def send(
@@ -95,10 +93,7 @@ class Sender:
             return {pod: ends(pod, until_s) for pod, ends in running.items()}
 
     def _command(self, pod: str) -> list[str]:
-        return [
-            *self._argv, "exec", "--stdin", pod, *self._container, "--",
-            SUPERVISOR_IN_IMAGE, "receive",
-        ]  # fmt: skip
+        return [*self._argv, "exec", "--stdin", pod, "--", SUPERVISOR_IN_IMAGE, "receive"]
 
     def _stream(self, held: frozenset[str], *, everything: bool) -> Path:
         wanted = [self._want.digest, *([self._want.tree] if self._want.tree else ())]

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 
 from live import ROOT
 
-from bench import edits, facts, idle, swaps
+from bench import edits, facts, idle, swaps, tracing
 from bench.bed import LOGS, Bed, opened
 from bench.figures import KNOWN, Figure, document, into_page, passed, table
 
@@ -59,6 +59,7 @@ def _edit(edit: edits.Edit) -> Callable[[Run], list[Figure]]:
 
 GROUPS: Mapping[tuple[str, ...], Callable[[Run], list[Figure]]] = {
     ("plan_10k_files",): lambda _run: idle.plan(),
+    ("tracing_cost", "tracing_delay"): lambda _run: tracing.cost(),
     ("warm_up",): lambda run: idle.warm_up(run.bed),
     **{(f"{e.name}_overhead", f"{e.name}_bare", f"{e.name}_served"): _edit(e) for e in edits.EDITS},
     ("zero_build_swap",): lambda run: swaps.zero_build(run.bed),

@@ -105,6 +105,15 @@ class Watch:
         """The last lines that it said."""
         return "\n".join(self.log.read_text().splitlines()[-15:])
 
+    def begun(self) -> None:
+        """Wait until it watches; what is saved before that is found by its first look or by none."""
+        deadline_s = time.monotonic() + STARTED_S
+        while b"\nwatching " not in self.log.read_bytes():
+            self.check()
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"dev-watch does not begin:\n{self.tail()}")
+            time.sleep(0.05)
+
     def fresh(self) -> int:
         """How many saves it has called fresh until now."""
         with self.log.open("rb") as said:
@@ -225,13 +234,9 @@ class Bed:
         """A watch of the stage that copies which has served variant `number`."""
         with self.watching(name) as watch:
             asker = Asker(self.port)
-            deadline_s = time.monotonic() + STARTED_S
-            # What is saved before it watches is found by its first look or by none.
-            while self.swap(asker, number, timeout_s=5.0) is None:
-                watch.check()
-                if time.monotonic() > deadline_s:
-                    raise RuntimeError(f"dev-watch serves nothing:\n{watch.tail()}")
-            watch.settled(1)
+            watch.begun()
+            if self.swap(asker, number) is None:
+                raise RuntimeError(f"dev-watch serves nothing:\n{watch.tail()}")
             time.sleep(1.0)
             yield watch, asker
 

@@ -103,7 +103,7 @@ def measure(bed: Bed, edit: Edit) -> list[Figure]:
     served: list[float] = []
     with bed.watching(edit.name) as watch:
         asker = Asker(bed.port)
-        time.sleep(2.0)  # it says when it begins to watch in words of its own
+        watch.begun()
         for number in range(1, FIRST + PAIRS + 1):
             content = edit.changed(original, number).encode()
             # Neither side is always the one that comes after the other's work.
@@ -112,9 +112,9 @@ def measure(bed: Bed, edit: Edit) -> list[Figure]:
                     served.append(_served(bed, watch, asker, edit, number, content))
                 else:
                     built.append(_built(bed, asker, edit, bare, content))
+        fresh = watch.fresh()
         bed.save(bed.app / edit.file, original.encode())
-        asker.until(edit.path, lambda answer: b"edit" not in answer.body, SERVED_S, ASKED_S)
-        watch.settled(watch.fresh() + 1)
+        watch.settled(fresh + 1, SERVED_S)
     built, served = built[FIRST:], served[FIRST:]
     return [
         Figure.single(f"{edit.name}_overhead", PAIRS, median(served) - median(built)),

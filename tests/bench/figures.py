@@ -48,6 +48,8 @@ KNOWN: Mapping[str, tuple[str, Bar]] = {
     "soak_disk_growth_mb": ("MB", {"p50": 5}),
     "watcher_rss_mb": ("MB", {"p50": 80}),
     "swap_refused_requests": ("requests a swap", {}),
+    "tracing_cost": ("µs a request", {}),
+    "tracing_delay": ("µs a request", {}),
 }
 """Unit and bar of each figure, in the order they are shown. The bars are for a machine with two
 cores. That of `heal_after_panic` is HEAL_OVER_S above the median of `zero_build_swap`."""

@@ -155,7 +155,7 @@ class Bay:
     def reports(self) -> list[Report]:
         """What the supervisors of the pods say now."""
         _, pods = supervised.look(self.desk.api, self.config, self.workload)
-        said = supervised.ask_all(self.desk.api, self.config, self.workload, pods)
+        said = supervised.ask_all(self.desk.api, self.config, pods)
         return [one for one in said if isinstance(one, Report)]
 
     def looked(self) -> tuple[int, str]:

@@ -61,7 +61,12 @@ class Loop:
 
     @property
     def environ(self) -> dict[str, str]:
-        ours = {"KINDLOOP_NAME": self.name, "KINDLOOP_PORT_OFFSET": str(self.offset)}
+        ours = {
+            "KINDLOOP_NAME": self.name,
+            "KINDLOOP_PORT_OFFSET": str(self.offset),
+            # What these tests are about is the application; tests/observability has the stack.
+            "KINDLOOP_OBSERVABILITY": "off",
+        }
         return {**os.environ, **ours, **self.env}
 
     @property

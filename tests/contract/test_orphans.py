@@ -199,3 +199,71 @@ def test_a_record_that_was_cut_off_goes(tmp_path: Path, content: str) -> None:
 
 def test_without_a_folder_there_is_nothing_to_sweep(tmp_path: Path) -> None:
     assert process.sweep(tmp_path / "nowhere") == []
+
+
+DETACHING = """
+from pathlib import Path
+from kindloop import process
+words = ["sh", "-c", "echo $GREETING; echo $$ > parent; sh -c 'echo $$ > child; exec sleep 600' & wait"]
+process.detach(words, {"GREETING": "hello"}, Path("logs/detached.log"), Path("records"))
+"""
+
+
+@pytest.fixture
+def detached(tmp_path: Path, becomes: Callable[[Callable[[], Any]], Any]) -> Iterator[Path]:
+    """The record of a process whose starter has ended long ago."""
+    subprocess.run([sys.executable, "-c", DETACHING], cwd=tmp_path, check=True)
+    yield recorded(tmp_path / "records", becomes)
+    for name in ("parent", "child"):
+        with suppress(FileNotFoundError, ProcessLookupError, ValueError):
+            os.kill(int((tmp_path / name).read_text()), signal.SIGKILL)
+
+
+def test_what_is_detached_outlives_its_starter_and_is_found(
+    tmp_path: Path, detached: Path, pid_in: Pid, runs: Runs
+) -> None:
+    child = pid_in(tmp_path / "child")
+    assert runs(child)
+    assert orphans.runs(detached)
+    assert (tmp_path / "logs/detached.log").read_text() == "hello\n"
+    # It leads a session: no Ctrl-C of a terminal reaches it.
+    parent = pid_in(tmp_path / "parent")
+    assert os.getsid(parent) == parent
+
+
+def test_what_is_detached_is_ended_with_all_that_it_started(
+    tmp_path: Path, detached: Path, pid_in: Pid, ends: Ends, bystander: subprocess.Popen[bytes]
+) -> None:
+    family = [pid_in(tmp_path / name) for name in ("parent", "child")]
+    assert orphans.end(detached)
+    for pid in family:
+        ends(pid)
+    assert not detached.exists()
+    assert bystander.poll() is None
+
+
+def test_what_has_ended_by_itself_does_not_run(
+    tmp_path: Path, detached: Path, pid_in: Pid, ends: Ends
+) -> None:
+    for name in ("child", "parent"):
+        pid = pid_in(tmp_path / name)
+        os.kill(pid, signal.SIGKILL)
+        ends(pid)
+    assert not orphans.runs(detached)
+    assert orphans.end(detached)
+    assert not detached.exists()
+
+
+def test_a_record_that_names_somebody_else_hits_nobody(
+    detached: Path, bystander: subprocess.Popen[bytes]
+) -> None:
+    """A number that was given out anew is another process, whatever the record says."""
+    document = json.loads(detached.read_text())
+    start = orphans.look(bystander.pid)
+    assert start is not None
+    ticks = start.start_ticks
+    other = detached.with_name("other.json")
+    other.write_text(json.dumps({**document, "pid": bystander.pid, "start_ticks": ticks}))
+    assert not orphans.runs(other)
+    assert orphans.end(other)
+    assert bystander.poll() is None

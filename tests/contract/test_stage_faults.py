@@ -320,6 +320,9 @@ def test_nothing_behind_a_broken_stage_runs_and_other_branches_do(project: Proje
     assert done.skipped == {"app": "gen", "pack": "gen"}
     assert not done.superseded
     assert sorted(path.name for path in project.app.glob("*-ran")) == ["docs-ran"]
+    (_, gen_ended_s), (docs_began_s, docs_ended_s) = done.took["gen"], done.took["docs"]
+    assert gen_ended_s <= docs_began_s < docs_ended_s, "those that ran, the failed one too"
+    assert len(done.took) == 2
 
 
 def test_an_input_that_went_fails_its_stage_alone(project: Project) -> None:
@@ -329,7 +332,8 @@ def test_an_input_that_went_fails_its_stage_alone(project: Project) -> None:
     assert list(done.built) == ["docs"]
     assert done.failed["gen"].exit_code == 2
     project.write("spec.txt", "here again")
-    assert list(attempt(project).built) == ["gen", "docs"]
+    again = attempt(project)
+    assert (list(again.built), list(again.took)) == (["gen", "docs"], ["gen"])
 
 
 def test_an_attempt_of_what_is_no_stage_is_an_error(project: Project) -> None:
@@ -343,7 +347,8 @@ def test_a_newer_save_cancels_the_running_stage(project: Project, shown: Any) ->
     project.shell("docs", "touch docs-ran")
     with stopped_by(project.app / "pids") as stop:
         done = attempt(project, stop=stop)
-    assert done == stages.Attempt(superseded=True)
+    assert (done.built, done.failed, done.superseded) == ({}, {}, True)
+    assert list(done.took) == ["make"]
     assert_gone(pids_in(project.app / "pids", 2))
     assert not project.target("out", "make").exists()
     assert not (project.app / "gen/a.rs").exists()

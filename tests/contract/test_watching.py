@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,21 @@ def changed(watcher: Watcher, *paths: Path) -> Batch:
 
 
 def silent(watcher: Watcher) -> bool:
-    return watcher.next(QUIET_S) is None and not watcher.pending()
+    return watcher.next(QUIET_S) is None
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What every batch was made of, whether somebody has taken it or not."""
+    made: list[Any] = []
+    make = Watcher._batch
+
+    def spy(self: Watcher, gathered: Any) -> None:
+        make(self, gathered)
+        made.append(gathered)
+
+    monkeypatch.setattr(Watcher, "_batch", spy)
+    return made
 
 
 def test_a_save_is_one_batch(top: Path, watch: Watch) -> None:
@@ -137,22 +151,47 @@ def test_a_storm_is_a_few_batches_that_miss_nothing(top: Path, watch: Watch) -> 
     assert len(batches) < 10
 
 
-def test_batches_that_nobody_took_are_kept_as_one(top: Path, watch: Watch) -> None:
-    seen: list[Batch] = []
-    came = threading.Semaphore(0)
-
-    def take(batch: Batch) -> None:
-        seen.append(batch)
-        came.release()
-
-    watcher = watch(on_batch=take)
-    for name in ("src/main.rs", "Cargo.toml"):
+def test_batches_that_nobody_took_are_kept_as_one(
+    top: Path, watch: Watch, batches: list[Any], becomes: Callable[[Callable[[], Any]], Any]
+) -> None:
+    watcher = watch()
+    for count, name in enumerate(("src/main.rs", "Cargo.toml"), 1):
         (top / name).write_text("new")
-        assert came.acquire(timeout=PATIENCE_S)
-    assert watcher.pending()
+        becomes(lambda count=count: len(batches) >= count)
     both = watcher.next(PATIENCE_S)
-    assert both == seen[0] | seen[1]
-    assert not watcher.pending()
+    assert both
+    assert both.paths == {top / "src/main.rs", top / "Cargo.toml"}
+    assert (both.first_s, both.last_s) == (batches[0].first_s, batches[-1].last_s)
+    assert silent(watcher)
+
+
+def test_what_has_changed_is_told_ahead_of_its_batch(top: Path, watch: Watch) -> None:
+    free, told = threading.Event(), []
+    came = threading.Event()
+
+    def ahead(paths: Iterable[Path]) -> None:
+        told.extend(paths)
+        came.set()
+
+    watcher = watch(held=lambda: not free.is_set(), ahead=ahead)
+    (top / "src/main.rs").write_text("1")
+    assert came.wait(PATIENCE_S)
+    assert watcher.next(QUIET_S) is None
+    (top / "src/main.rs").write_text("2")
+    free.set()
+    changed(watcher, top / "src/main.rs")
+    assert told == [top / "src/main.rs"]
+
+
+def test_a_storm_is_not_told_ahead(
+    top: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "AHEAD", 0)
+    told: list[Path] = []
+    watcher = watch(ahead=told.extend)
+    (top / "src/main.rs").write_text("1")
+    changed(watcher, top / "src/main.rs")
+    assert told == []
 
 
 def test_a_new_folder_is_watched_with_all_that_is_in_it(top: Path, watch: Watch) -> None:
@@ -264,7 +303,7 @@ def test_a_name_that_is_not_utf_8_does_not_end_the_watch(top: Path, watch: Watch
     changed(watcher, top / "src/main.rs")
 
 
-def test_a_branch_switch_is_one_batch(top: Path, watch: Watch) -> None:
+def test_a_branch_switch_is_one_batch(top: Path, watch: Watch, batches: list[Any]) -> None:
     def git(*words: str) -> None:
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
         subprocess.run(["git", *who, *words], cwd=top, check=True, capture_output=True)
@@ -278,13 +317,13 @@ def test_a_branch_switch_is_one_batch(top: Path, watch: Watch) -> None:
     git("add", ".")
     git("commit", "-q", "-m", "other")
     # As long as git is at work, and a little longer: on a busy machine its events come late.
-    free, seen = threading.Event(), []
-    watcher = watch(held=lambda: locked(top) or not free.is_set(), on_batch=seen.append)
+    free = threading.Event()
+    watcher = watch(held=lambda: locked(top) or not free.is_set())
     git("checkout", "-q", "main")
     threading.Timer(QUIET_S, free.set).start()
     changed(watcher, *(top / f"src/a/{i}.rs" for i in range(200)))
     assert silent(watcher)
-    assert len(seen) == 1
+    assert len(batches) == 1
 
 
 def test_while_held_a_batch_waits(top: Path, watch: Watch) -> None:
@@ -299,7 +338,6 @@ def test_while_held_a_batch_waits(top: Path, watch: Watch) -> None:
     assert asked.wait(PATIENCE_S)
     (top / "Cargo.toml").write_text("1")
     assert watcher.next(QUIET_S) is None
-    assert watcher.pending()
     free.set()
     changed(watcher, top / "src/main.rs", top / "Cargo.toml")
 
@@ -313,12 +351,11 @@ def test_a_batch_is_not_held_for_ever(
     changed(watcher, top / "src/main.rs")
 
 
-def test_another_thread_can_wake_it_and_a_deadline_ends_it(watch: Watch) -> None:
+def test_a_deadline_ends_a_wait_and_so_does_the_end(watch: Watch) -> None:
     watcher = watch()
-    threading.Thread(target=watcher.wake).start()
-    assert watcher.next(None) is None
     assert watcher.next(0.01) is None
-    watcher.close()
+    threading.Timer(0.01, watcher.close).start()
+    assert watcher.next(None) is None
     assert watcher.next(None) is None
 
 
@@ -345,11 +382,11 @@ def test_nothing_is_left_behind(top: Path, becomes: Callable[[Callable[[], Any]]
 def test_a_fault_of_a_caller_is_told_and_does_not_end_the_watch(top: Path, watch: Watch) -> None:
     faults = [ZeroDivisionError("of the hook")]
 
-    def hook(_: Batch) -> None:
+    def hook(_: Iterable[Path]) -> None:
         while faults:
             raise faults.pop()
 
-    watcher = watch(on_batch=hook)
+    watcher = watch(ahead=hook)
     (top / "src/main.rs").write_text("1")
     told: frozenset[Path] = frozenset()
     with pytest.raises(ZeroDivisionError, match="of the hook"):

@@ -21,7 +21,7 @@ PAGES = [
 FENCE = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`]+)`")
 ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
-OURS = ("invoke", "just", "nox", "scripts/dev-setup.sh", "scripts/dev-teardown.sh")
+OURS = ("invoke", "kindloop", "just", "nox", "scripts/dev-setup.sh", "scripts/dev-teardown.sh")
 """Programs whose commands are checked in prose too."""
 
 
@@ -100,6 +100,7 @@ def _split(at: str, line: str, folder: Path) -> tuple[list[Command], Path]:
             continue
         variables = words[: _first_word(words)]
         rest = words[len(variables) :]
+        rest = rest[: rest.index(">")] if ">" in rest else rest
         if rest[:1] == ["cd"]:
             folder = folder / rest[1]
         elif rest:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,6 +22,7 @@ from invoke.program import Program
 
 from kindloop.config import DEFAULT_PORTS
 from kindloop.tasks import collection
+from kindloop.tasks.program import program
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -30,6 +32,9 @@ RUN = {
     "invoke --list",
     "invoke bake.status",
     "invoke build --why",
+    "invoke config.check",
+    "invoke config.show",
+    "kindloop --print-completion-script bash",
     "invoke dev-doctor",
     "invoke dev-up --dry-run",
     "invoke dev-up --help",
@@ -73,6 +78,7 @@ def test_every_command_that_is_run_here_is_documented(all_commands: list[Command
     "line",
     [
         "invoke dev-upp",
+        "kindloop inti",
         "invoke dev-up --frce",
         "invoke dev-logs petstore",
         "invoke build petstore",
@@ -119,12 +125,23 @@ def check_script(script: str, arguments: tuple[str, ...]) -> None:
 
 
 def check_invoke(arguments: tuple[str, ...], _folder: Path) -> None:
-    if arguments == ("--list",):
-        return
+    if arguments != ("--list",):
+        check_tasks("invoke", parser, arguments)
+
+
+def check_kindloop(arguments: tuple[str, ...], _folder: Path) -> None:
+    own = program()
+    assert own.namespace
+    contexts = own.namespace.to_contexts()
+    check_tasks("kindloop", lambda: Parser(contexts, own.initial_context), arguments)
+
+
+def check_tasks(name: str, parser: Callable[[], Parser], arguments: tuple[str, ...]) -> None:
     try:
-        found = parser().parse_argv(list(arguments))
+        with patch("sys.argv", [name, *arguments]):  # a task may look how many words it has
+            found = parser().parse_argv(list(arguments))
     except Exception as exc:  # Invoke's parse errors have no common class with a message
-        raise AssertionError(f"invoke {shlex.join(arguments)}: {exc}") from exc
+        raise AssertionError(f"{name} {shlex.join(arguments)}: {exc}") from exc
     assert any(context.name for context in found), "no task is named"
 
 
@@ -168,6 +185,7 @@ def check_export(arguments: tuple[str, ...], _folder: Path) -> None:
 
 CHECKS: dict[str, Callable[[tuple[str, ...], Path], None]] = {
     "invoke": check_invoke,
+    "kindloop": check_kindloop,
     "nox": check_nox,
     "just": check_just,
     "cargo": check_cargo,

@@ -24,6 +24,7 @@ from kindloop.config import (
     Config,
     CopiedFiles,
     Image,
+    Load,
     Stage,
     Swap,
     SyncedFiles,
@@ -38,6 +39,7 @@ MANUAL = "LOCAL_DEVELOPMENT.md"
 WORDS = {
     "app.root": "folder of the file",
     "cluster.config": "the one that kindloop ships",
+    "stack": "the one that kindloop ships",
     "cluster.ports": "see [ports](#ports)",
     "workloads.<name>.swap.args": "those of the container",
 }
@@ -51,7 +53,7 @@ INTERNAL = {"KINDLOOP_RECORDER"}
 def settings() -> Iterator[tuple[str, str]]:
     """Every setting with its default as the manual writes it."""
     yield "version", "required"
-    yield from _of(Config, "", {"path", "app", "cluster", "stages", "workloads", "watch"})
+    yield from _of(Config, "", {"path", "app", "cluster", "stages", "workloads", "watch", "load"})
     yield from _of(App, "app.", set())
     yield from _of(Cluster, "cluster.", set())
     yield "stages.<name>", "none"
@@ -65,6 +67,8 @@ def settings() -> Iterator[tuple[str, str]]:
     yield from _of(Swap, "workloads.<name>.swap.", set())
     yield from _of(SyncedFiles, "workloads.<name>.sync[].", set(), {"source": "from"})
     yield from _of(Watch, "watch.", set())
+    yield "load.<name>", "none"
+    yield from _of(Load, "load.<name>.", {"name"})
 
 
 def _of(
@@ -153,8 +157,8 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_every_task_named_in_backticks_exists(page: Path, text_of: dict[str, str]) -> None:
-    spaces = "bake|build|cluster|image|k8s|swap|test"
-    named = re.findall(rf"`(dev-[a-z]+|(?:{spaces})\.[a-z_]+)`", text_of[page.name])
+    spaces = "bake|build|cluster|config|image|k8s|swap|test"
+    named = re.findall(rf"`(dev-[a-z]+|(?:{spaces})\.(?!py`)[a-z_]+)`", text_of[page.name])
     known = (
         tasks()
         | {name for name, _ in settings()}
@@ -197,19 +201,24 @@ def hints() -> list[tuple[str, str]]:
 
 def _strings(tree: ast.AST) -> Iterator[str]:
     """The strings of a module; the fields of an f-string stand for the name of a stage."""
+    pieces: set[ast.AST] = set()  # of an f-string: no strings of their own
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             parts = [v.value if isinstance(v, ast.Constant) else "petstore" for v in node.values]
             yield "".join(map(str, parts))
-            node.values.clear()  # its pieces are no strings of their own
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            pieces.update(node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in pieces:
             yield node.value
 
 
 @pytest.mark.parametrize(("file", "line"), hints())
-def test_every_hint_is_a_command_that_exists(file: str, line: str) -> None:
+def test_every_hint_is_a_command_that_exists(
+    monkeypatch: pytest.MonkeyPatch, file: str, line: str
+) -> None:
+    words = line.removesuffix(" --").split()
+    monkeypatch.setattr("sys.argv", ["invoke", *words])
     parser = Parser(contexts=collection().to_contexts(), initial=Program().initial_context)
     try:
-        parser.parse_argv(line.removesuffix(" --").split())
+        parser.parse_argv(words)
     except ParseError as exc:
         raise AssertionError(f"{file} says: invoke {line}\n{exc}") from exc

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from observability import queries
+from observability.story import BROKEN
 
 from kindloop.errors import EXIT_CODES
 
@@ -194,3 +196,18 @@ def test_what_you_see_is_what_the_product_says(one: Fault) -> None:
     assert pieces
     unknown = [piece for piece in pieces if not any(piece in text for text in texts("kindloop"))]
     assert unknown == []
+
+
+def test_every_alert_is_in_the_map_with_its_words_and_a_live_test() -> None:
+    alerts = rows("alert")
+    assert {cells[0] for cells in alerts} == set(queries.rules())
+    cases = {case: wanted["alertname"] for case, wanted in BROKEN.items()}
+    told = []
+    for name, _, seen, test in alerts:
+        summary = queries.rules()[name]["annotations"]["summary"]
+        assert re.sub(r"{{.*?}}", "…", summary) == seen
+        one = fault([name, seen, "0", test])
+        assert one.function in functions(one.file)
+        assert not one.case or cases[one.case] == name
+        told.append(one.case)
+    assert set(cases) <= set(told)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kindloop import fingerprint
 from kindloop.errors import ConfigError
-from kindloop.fingerprint import Digests, digest_inputs, digest_mapping, expand, trusted
+from kindloop.fingerprint import (
+    Digests,
+    digest_inputs,
+    digest_mapping,
+    expand,
+    fine_device,
+    trusted,
+)
 
 
 def later() -> int:
@@ -59,15 +69,66 @@ def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("age_s", "kept"), [(0, False), (-5, False), (2.1, True)])
-def test_a_file_changed_just_before_it_was_read_is_not_kept(
-    tmp_path: Path, age_s: float, kept: bool
+def test_where_the_clock_is_coarse_a_file_changed_just_before_it_was_read_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: float, kept: bool
 ) -> None:
+    monkeypatch.setattr(fingerprint, "fine_device", lambda _: -1)
     path, cache = tree(tmp_path, "a") / "a", tmp_path / "cache.json"
     seen = path.stat()
     now_ns = max(seen.st_mtime_ns, seen.st_ctime_ns) + int(age_s * 1e9)
     with Digests(cache, now_ns=lambda: now_ns) as digests:
         digests.of(str(path))
     assert cache.exists() is kept
+
+
+def test_where_each_change_has_its_time_a_file_is_kept_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "fine_device", lambda folder: folder.stat().st_dev)
+    path, cache = tree(tmp_path, "a") / "a", tmp_path / "cache.json"
+    with Digests(cache) as digests:
+        digests.of(str(path))
+    assert cache.exists()
+
+
+def test_a_change_right_after_the_read_is_never_missed(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    digests = Digests(tmp_path / "cache.json")
+    for number in range(300):
+        content = f"{number:03d}".encode()
+        path.write_bytes(content)
+        assert digests.of(str(path)) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_clock_that_steps_is_no_fine_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "TICK_NS", 10**10)
+    monkeypatch.setattr(fingerprint, "_changed_ns", lambda _: 1)
+    assert fine_device(tmp_path) == -1
+    times = iter(range(100))
+    monkeypatch.setattr(fingerprint, "_changed_ns", lambda _: next(times))
+    assert fine_device(tmp_path) == tmp_path.stat().st_dev
+    monkeypatch.setattr(fingerprint, "TICK_NS", 0)
+    assert fine_device(tmp_path) == -1
+    assert fine_device(tmp_path / "gone") == -1
+
+
+def test_what_one_thread_reads_another_waits_for(tmp_path: Path) -> None:
+    path = tree(tmp_path, "a") / "a"
+    started, reads = threading.Event(), []
+
+    class Slow(Digests):
+        def _read(self, path: str) -> str:
+            reads.append(path)
+            started.set()
+            time.sleep(0.05)
+            return super()._read(path)
+
+    digests = Slow(tmp_path / "cache.json", now_ns=later)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(digests.of, str(path))
+        started.wait()
+        assert digests.of(str(path)) == first.result()
+    assert len(reads) == 1
 
 
 COARSE_NS, FINE_NS = 1_700_000_000_123_000_000, 1_700_000_000_123_456_789

@@ -18,6 +18,7 @@ from kindloop.errors import (
     ConfigError,
     KindloopError,
     Locked,
+    RolloutFailed,
     ToolMissing,
 )
 from kindloop.sources import Source
@@ -315,3 +316,32 @@ def test_setup_runs_the_script_of_the_checkout(
     script.write_text("#!/bin/sh\nexit 3\n")
     with pytest.raises(ToolMissing, match="did not finish"):
         flows.setup(tmp_path, yes=yes)
+
+
+def test_observability_that_fails_is_a_warning(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application comes first: it answers, and that is what the exit code is about."""
+
+    def refused(_config: Config, *, here: bool) -> None:
+        raise RolloutFailed("the API server refused a manifest", hint="correct it")
+
+    said: list[str] = []
+    monkeypatch.setattr(flows.observing, "bring", refused)
+    monkeypatch.setattr(flows.report, "warn", said.append)
+    flows.observe(config)
+    assert said[0].startswith("observability: ")
+    assert "the API server refused a manifest" in said[0]
+    with pytest.raises(RolloutFailed):
+        flows.observe(config, wait_all=True)
+
+
+def test_a_mistake_in_the_stacks_settings_is_no_warning(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(_config: Config, *, here: bool) -> None:
+        raise ConfigError("there is no folder jaeger")
+
+    monkeypatch.setattr(flows.observing, "bring", wrong)
+    with pytest.raises(ConfigError):
+        flows.observe(config)

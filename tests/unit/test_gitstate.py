@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kindloop.gitstate import STALE_LOCK_S, Ignored, branch, busy, locked, work_tree
+from kindloop.gitstate import STALE_LOCK_S, Ignored, busy, locked, work_tree
 
 ENV = {
     **os.environ,
@@ -50,7 +50,7 @@ def repository(tmp_path: Path) -> Path:
 
 def test_outside_of_a_work_tree_nothing_is_said(tmp_path: Path) -> None:
     assert work_tree(tmp_path) is None
-    assert (busy(tmp_path), locked(tmp_path), branch(tmp_path)) == ("", False, "")
+    assert (busy(tmp_path), locked(tmp_path)) == ("", False)
     assert not Ignored(tmp_path)(tmp_path / "a")
 
 
@@ -58,7 +58,7 @@ def test_a_quiet_work_tree(repository: Path) -> None:
     (repository / "deep/er").mkdir(parents=True)
     assert busy(repository) == ""
     assert not locked(repository)
-    assert branch(repository / "deep/er") == "main"
+    assert work_tree(repository / "deep/er") == repository
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,7 @@ def test_a_linked_work_tree_has_a_state_of_its_own(repository: Path) -> None:
     assert busy(linked) == "rebase"
     assert busy(repository) == ""
     git(linked, "rebase", "--abort")
-    assert (branch(linked), branch(repository)) == ("other", "main")
-
-
-def test_without_a_branch_the_commit_is_named(repository: Path) -> None:
-    git(repository, "checkout", "-q", "--detach")
-    assert branch(repository) == git(repository, "rev-parse", "HEAD")[:8]
+    assert busy(linked) == ""
 
 
 def test_the_lock_of_the_index_counts_while_it_is_fresh(repository: Path) -> None:

@@ -13,14 +13,15 @@ import kindloop
 PACKAGE = Path(kindloop.__file__).parent
 # A package is one room: its modules may import each other.
 ROOMS = (
-    "errors", "versions", "config", "_yaml", "_checks", "loading", "report", "tools", "orphans",
-    "pump", "process", "state", "fingerprint", "probes", "hostfacts", "host", "kindconfig",
+    "errors", "versions", "config", "_yaml", "_checks", "loading", "schema", "effective", "report", "tools", "orphans",
+    "pump", "process", "state", "telemetry", "fingerprint", "probes", "hostfacts", "host", "kindconfig",
     "clusterfacts", "cluster", "bake", "toolchain", "targets", "cargo", "stage_plan", "stage_site",
     "stage_state", "stage_guard", "stage_run", "stage_turns", "stages", "images", "manifestfacts",
-    "swapmanifests", "manifests", "pods", "rollout", "verify", "sources", "apiserver", "swapfiles",
-    "supervised", "transports", "swapplan", "swap", "deployplan", "deploying", "freshness", "status", "flows", "swapping",
+    "swapmanifests", "manifests", "pods", "rollout", "verify", "sources", "components",
+    "archives", "apiserver", "swapfiles",
+    "supervised", "transports", "swapplan", "swap", "deployplan", "deploying", "observing", "freshness", "status", "flows", "swapping", "loadplan", "loadrun", "loadtest",
     "gitstate", "keys", "watchroots", "watchsource", "watching", "changes", "saves", "loop",
-    "sessions", "tasks",
+    "scaffold", "sessions", "tasks", "__main__",
 )  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 350
@@ -86,6 +87,12 @@ def _importers(module: str) -> set[str]:
 
 def test_only_tools_imports_sh() -> None:
     assert _importers("sh") == {"tools.py"}
+
+
+def test_only_the_sender_imports_the_telemetry_sdk() -> None:
+    assert _importers("opentelemetry") == {"telemetry/otel.py"}
+    importing = {_id(file) for file in FILES if "kindloop.telemetry.otel" in _imports(file)}
+    assert importing == {"telemetry/sending.py", "telemetry/__main__.py"}
 
 
 def test_only_process_imports_subprocess() -> None:

@@ -17,6 +17,7 @@ from kindloop.config import (
     Config,
     CopiedFiles,
     Image,
+    Load,
     Stage,
     Swap,
     SyncedFiles,
@@ -155,6 +156,31 @@ def test_defaults_of_the_smallest_file(checkout: Path) -> None:
     assert read(checkout, "version: 1\n") == Config(checkout / "kindloop.yaml", app=App(checkout))
 
 
+def test_settings_of_the_observability_stack(checkout: Path) -> None:
+    text = "version: 1\nobservability: full\nresources: high\nscrape_s: 5\nstack: k8s/app\n"
+    config = read(checkout, text)
+    assert (config.observability, config.resources, config.scrape_s) == ("full", "high", 5)
+    assert config.stack == checkout / "k8s/app"
+
+
+def test_off_is_a_level_and_no_boolean(checkout: Path) -> None:
+    assert read(checkout, "version: 1\nobservability: off\n").observability == "off"
+    assert read(checkout, "version: 1\nobservability: 'off'\n").observability == "off"
+
+
+def test_profiles_of_the_load_test(checkout: Path) -> None:
+    text = (
+        "version: 1\nload:\n  low: {users: 10, hatch_rate: 2, run_time_s: 30, max_p95_ms: 50,"
+        " max_error_ratio: 0, min_rps: 100}\n"
+        "  soak: {users: 5, hatch_rate: 0.5, run_time_s: 3600, max_p95_ms: 12.5,"
+        " max_error_ratio: 0.001, min_rps: 0}\n"
+    )
+    assert read(checkout, text).load == {
+        "low": Load("low", 10, 2.0, 30, 50.0, 0.0, 100.0),
+        "soak": Load("soak", 5, 0.5, 3600, 12.5, 0.001, 0.0),
+    }
+
+
 class Row(NamedTuple):
     """A file, and what its mistakes must be told as: one line each, without the file's name."""
 
@@ -225,6 +251,44 @@ MISTAKES = [
         "workloads:\n  w: {}",
         "3:3: workloads.w: the key image is missing",
         "3:3: workloads.w: the key manifests is missing",
+    ),
+    row(
+        "observability that is no level",
+        "observability: yes",
+        "2:16: observability: expected off or minimal or full, found yes"
+        " (known: off, minimal, full)",
+    ),
+    row(
+        "observability that is a boolean",
+        "observability: {on: true}",
+        "2:16: observability: expected off or minimal or full, found a mapping (text that begins"
+        " with { needs quotes)",
+    ),
+    row(
+        "resources that are no level",
+        "resources: hihg",
+        "2:12: resources: expected minimal or normal or high, found hihg (did you mean high?)",
+    ),
+    row("scrape too slow", "scrape_s: 301", "2:11: scrape_s: expected 1 to 300, found 301"),
+    row("no stack there", "stack: k8s/none", "2:8: stack: k8s/none does not exist"),
+    row(
+        "load without thresholds",
+        "load:\n  low: {users: 0, hatch_rate: fast, run_time_s: 0}",
+        "3:3: load.low: the key max_error_ratio is missing",
+        "3:3: load.low: the key max_p95_ms is missing",
+        "3:3: load.low: the key min_rps is missing",
+        "3:16: load.low.users: expected 1 to 10000, found 0",
+        "3:31: load.low.hatch_rate: expected a number, found fast",
+        "3:49: load.low.run_time_s: expected 1 to 86400, found 0",
+    ),
+    row(
+        "a share of errors in percent",
+        "load:\n  a b: {users: 1, hatch_rate: 1e3, run_time_s: 1, max_p95_ms: 1, "
+        "max_error_ratio: 1.5, min_rps: nan}",
+        "3:3: load: 'a b' is no name: use letters, digits, dots, - and _",
+        "3:31: load.a b.hatch_rate: expected a number, found 1e3",
+        "3:83: load.a b.max_error_ratio: expected 0 to 1, found 1.5",
+        "3:97: load.a b.min_rps: expected a number, found nan",
     ),
     row("list for text", "name: [x]", "2:7: name: expected text, found a list"),
     row("nothing for text", "name:", "2:6: name: expected text, found nothing"),
@@ -875,6 +939,9 @@ def test_the_repositorys_own_file(repo: Path) -> None:
     assert [s.on_newer for s in config.stages.values()].count("finish") == 1
     for each in workload.sync:
         assert (config.app.root / each.source).exists()
+    assert config.observability == "full"
+    assert config.load["low"] == Load("low", 10, 2.0, 30, 50.0, 0.0, 100.0)
+    assert {"low", "medium", "high"} <= set(config.load)
 
 
 @pytest.mark.parametrize("word", ["off", "null", "~"])
@@ -923,8 +990,16 @@ def test_an_empty_variable_is_not_the_current_folder(checkout: Path) -> None:
 
 
 def test_overrides_of_the_environment(checkout: Path) -> None:
-    env = {"KINDLOOP_NAME": "pr-17", "KINDLOOP_PORT_OFFSET": "1000", "KINDLOOP_PROFILE": "loop"}
+    env = {
+        "KINDLOOP_NAME": "pr-17",
+        "KINDLOOP_PORT_OFFSET": "1000",
+        "KINDLOOP_PROFILE": "loop",
+        "KINDLOOP_OBSERVABILITY": "minimal",
+        "KINDLOOP_RESOURCES": "high",
+        "KINDLOOP_SCRAPE_S": "5",
+    }
     config = read(checkout, FULL, env)
+    assert (config.observability, config.resources, config.scrape_s) == ("minimal", "high", 5)
     assert (config.name, config.profile, config.cluster.port_offset) == ("pr-17", "loop", 1000)
     assert config.cluster.host_ports()["petstore"] == 9081
     assert config.workloads["petstore"].url == "http://127.0.0.1:9081"
@@ -945,6 +1020,12 @@ def test_the_offset_of_the_file_shifts_the_url(checkout: Path) -> None:
         ("KINDLOOP_PORT_OFFSET", "", "expected a whole number, found "),
         ("KINDLOOP_PORT_OFFSET", "-1", "expected 0 to 10000, found -1"),
         ("KINDLOOP_PORT_OFFSET", "10001", "expected 0 to 10000, found 10001"),
+        ("KINDLOOP_SCRAPE_S", "0", "expected 1 to 300, found 0"),
+        (
+            "KINDLOOP_OBSERVABILITY",
+            "on",
+            "expected off or minimal or full, found on (known: off, minimal, full)",
+        ),
         (
             "KINDLOOP_PROFILE",
             "relese",
@@ -1016,7 +1097,7 @@ def test_a_missing_file_says_how_to_begin(checkout: Path) -> None:
         load(env={}, start=checkout)
     assert caught.value.exit_code == 2
     assert caught.value.message == f"there is no kindloop.yaml in {checkout} or a folder above it"
-    assert caught.value.hint.endswith("printf 'version: 1\\n' > kindloop.yaml")
+    assert caught.value.hint.endswith("begin one here: invoke config.init")
 
 
 def test_a_missing_file_that_the_variable_names(checkout: Path) -> None:

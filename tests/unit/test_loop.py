@@ -9,13 +9,24 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kindloop import changes, cluster, deploying, flows, loop, stages, state, swapfiles, verify
+from kindloop import (
+    changes,
+    cluster,
+    deploying,
+    flows,
+    loop,
+    stages,
+    state,
+    swapfiles,
+    telemetry,
+    verify,
+)
 from kindloop.config import App, Config, Image, Stage, Swap, SyncedFiles, Workload
 from kindloop.errors import (
     BuildFailed,
@@ -30,7 +41,7 @@ from kindloop.errors import (
 from kindloop.fingerprint import Digests
 from kindloop.loop import engine as engine_room
 from kindloop.loop import patrol as patrol_room
-from kindloop.loop import rounds, settling
+from kindloop.loop import recording, rounds, settling
 from kindloop.loop.engine import Engine
 from kindloop.loop.followers import News
 from kindloop.loop.patrol import Patrol
@@ -209,6 +220,8 @@ class Hands:
                 ran = name in self.ran or more["force"]
                 outputs = {config.app.root / o: "" for o in config.stages[name].outputs}
                 done.built[name] = Built(name, ran, "", 1.0, outputs)
+                if ran:
+                    done.took[name] = (time.monotonic(), time.monotonic())
         return done
 
 
@@ -890,6 +903,198 @@ def test_q_during_a_round_ends_it_without_another(
 def test_q_ends_it(engine: Engine) -> None:
     engine._take("q")
     assert engine._quits
+
+
+# -- what is recorded
+
+
+class Heard(telemetry.Muted):
+    """Keeps what is recorded."""
+
+    def __init__(self) -> None:
+        self.traces: list[telemetry.Trace] = []
+        self.failures: list[tuple[str, str]] = []
+        self.since_s: dict[str, float | None] = {}
+
+    def record(self, trace: telemetry.Trace) -> None:
+        self.traces.append(trace)
+
+    def failed(self, workload: str, reason: str) -> None:
+        self.failures.append((workload, reason))
+
+    def fresh(self, workload: str) -> None:
+        self.since_s[workload] = None
+
+    def stale(self, workload: str, since_s: float | None = None) -> None:
+        self.since_s[workload] = self.since_s.get(workload) or since_s or time.monotonic()
+
+    def names(self) -> list[str]:
+        (trace,) = self.traces
+        return [part.name for part in trace.root.parts]
+
+
+@pytest.fixture
+def heard(world: World) -> Heard:
+    world.recorder = Heard()
+    return world.recorder
+
+
+def saved(world: World, name: str) -> Batch:
+    now_s = time.monotonic()
+    return Batch(frozenset({world.config.root / name}), now_s - 2.0, now_s - 2.0, now_s - 1.0)
+
+
+def test_a_save_is_recorded_with_its_parts(
+    engine: Engine, world: World, hands: Hands, heard: Heard
+) -> None:
+    hands.ran = {"web"}
+    engine._take(saved(world, "web/b.rs"))
+    assert heard.names() == ["quiet", "wait", "look", "stage web", "digest", "swap web"]
+    (trace,) = heard.traces
+    assert (trace.root.name, trace.result, trace.counts) == ("save", "fresh", True)
+    assert trace.root.attributes["kindloop.files"] == ("web/b.rs",)
+    assert trace.root.began_s == trace.root.parts[0].began_s
+    assert trace.root.ended_s >= trace.root.parts[-1].ended_s
+
+
+def test_the_answer_of_the_url_is_a_part_of_the_save(
+    engine: Engine, world: World, hands: Hands, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "wait_quick", lambda *_: 0.1)
+    web = replace(world.config.workloads["web"], url="http://127.0.0.1:1")
+    world.config = replace(world.config, workloads={"web": web})
+    engine._take(saved(world, "conf/d.yaml"))
+    assert heard.names() == ["quiet", "wait", "look", "digest", "swap web", "answer"]
+
+
+def test_a_save_that_is_not_built_is_recorded_with_the_compilers_first_error(
+    engine: Engine, world: World, hands: Hands, heard: Heard
+) -> None:
+    hands.broken = {"web": wrong()}
+    engine._take(saved(world, "web/b.rs"))
+    (trace,) = heard.traces
+    assert (trace.result, trace.root.error) == ("not_built", "web/b.rs:1:1: error: no")
+    assert heard.failures == [], "nothing was swapped"
+
+
+def test_a_roll_back_is_recorded_and_counted(
+    engine: Engine, world: World, hands: Hands, heard: Heard
+) -> None:
+    desk: Any = world.desk
+    desk.states, desk.panics = {"web": "rolled_back"}, "src/main.rs:12:5: no"
+    engine._take(saved(world, "conf/d.yaml"))
+    (trace,) = heard.traces
+    assert (trace.result, trace.root.error) == ("rolled_back", "src/main.rs:12:5: no")
+    assert trace.root.parts[-1].error
+    assert heard.failures == [("web", "rolled_back")]
+
+
+def test_a_save_that_is_overtaken_is_recorded_and_so_is_the_one_after_it(
+    engine: Engine, world: World, hands: Hands, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = iter((True, False))
+    attempt = hands.attempt
+
+    def overtaken(*args: Any, **more: Any) -> Attempt:
+        if next(attempts):
+            engine._inbox.put(saved(world, "api/c.rs"))
+            more["on_turn"]("api", Observed("run", inputs={"api/c.rs": sha("before")}))
+            return Attempt(superseded=True, took={"web": (1.0, 2.0)})
+        return attempt(*args, **more)
+
+    hands.ran = {"web", "api"}
+    monkeypatch.setattr(stages, "attempt", overtaken)
+    engine._take(saved(world, "web/b.rs"))
+    assert [(t.result, bool(t.root.error)) for t in heard.traces] == [
+        ("superseded", True),
+        ("fresh", False),
+    ]
+    assert heard.traces[0].root.began_s == heard.traces[1].root.began_s
+    assert "stage web" in [part.name for part in heard.traces[0].root.parts]
+
+
+def test_a_late_roll_back_is_counted_and_an_answer_that_is_missing_is_not(
+    patrol: Patrol, world: World, heard: Heard
+) -> None:
+    desk: Any = world.desk
+    desk.states = {"web": "rolled_back"}
+    assert look(patrol)[0] == {"web": "rolled_back"}
+    assert heard.failures == [("web", "rolled_back")]
+    desk.states = {"web": "unhealthy"}
+    look(patrol)
+    assert len(heard.failures) == 1
+
+
+def test_a_round_that_q_ends_is_no_failed_save(
+    engine: Engine, world: World, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(*_args: Any, **more: Any) -> Attempt:
+        stopped = threading.Event()
+        engine._inbox.put("q")
+        with more["stop"].waking(stopped.set):
+            assert stopped.wait(30)
+        return Attempt(superseded=True)
+
+    monkeypatch.setattr(stages, "attempt", overtaken)
+    engine._take(saved(world, "web/b.rs"))
+    assert heard.traces == []
+
+
+def test_a_round_that_fails_as_a_whole_is_recorded(
+    engine: Engine, world: World, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: Any, **_more: Any) -> Attempt:
+        raise ConfigError("a stage is wrong", hint="mend it")
+
+    monkeypatch.setattr(stages, "attempt", fails)
+    engine._take(saved(world, "web/b.rs"))
+    (trace,) = heard.traces
+    assert (trace.result, trace.root.error) == ("failed", "a stage is wrong")
+
+
+def test_what_waits_for_p_was_not_long_in_coming(
+    engine: Engine, world: World, hands: Hands, heard: Heard
+) -> None:
+    hands.ran = {"web"}
+    engine._take("p")
+    engine._take(saved(world, "web/b.rs"))
+    engine._take("p")
+    assert "quiet" not in heard.names(), "it was quiet before the time that counts began"
+
+
+def test_a_workload_is_stale_from_the_save_until_it_is_served(
+    engine: Engine, world: World, hands: Hands, heard: Heard
+) -> None:
+    batch = saved(world, "web/b.rs")
+    hands.broken = {"web": wrong()}
+    engine._take(batch)
+    assert heard.since_s == {"web": batch.first_s}
+    hands.ran, hands.broken = {"web"}, {}
+    engine._take(saved(world, "web/b.rs"))
+    assert heard.since_s["web"], "served, but nobody has looked around yet"
+    engine._inbox.put("p")
+    engine._next()
+    assert heard.since_s["web"] is None
+
+
+def test_freshness_follows_what_is_known(
+    engine: Engine, world: World, hands: Hands, heard: Heard
+) -> None:
+    def seen() -> dict[str, bool]:
+        recording.keep_up(world)
+        return {name: since_s is None for name, since_s in heard.since_s.items()}
+
+    world.standing.clear()
+    assert seen() == {}, "nobody knows yet"
+    serve(world, everything=True, cause="start")
+    assert seen() == {"web": True, "api": True}
+    world.standing["web"] = replace(world.standing["web"], result="rolled_back")
+    assert seen() == {"web": False, "api": True}
+    world.tried["api"] = Observed("api")
+    assert seen() == {"web": False, "api": False}
+    world.tried["lib"] = world.tried.pop("api")
+    world.standing["web"] = replace(world.standing["web"], result="fresh")
+    assert seen() == {"web": False, "api": True}, "web needs lib"
 
 
 # -- small things

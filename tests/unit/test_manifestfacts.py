@@ -51,6 +51,18 @@ def test_a_listed_file_that_is_missing_is_named(tmp_path: Path, name: str) -> No
     assert found.endswith(f"{name}:3: resource gone.yaml does not exist")
 
 
+def test_files_of_config_maps_are_no_manifests(tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text(
+        "resources: [part]\nconfigMapGenerator: [{name: x, files: [settings.yaml]}]\n"
+    )
+    (tmp_path / "settings.yaml").write_text("global: {}\n")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "kustomization.yaml").write_text("resources: [a.yaml]\n")
+    (tmp_path / "part" / "a.yaml").write_text("text\n")
+    (found,) = mistakes([tmp_path])
+    assert "part/a.yaml:1: no Kubernetes object" in found
+
+
 def test_every_folder_is_looked_at(tmp_path: Path) -> None:
     for name in ("core", "app"):
         (tmp_path / name).mkdir()

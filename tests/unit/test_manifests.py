@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +28,10 @@ def config(tmp_path: Path, repo: Path) -> Config:
 
 
 def _folders(config: Config) -> list[Path]:
-    """Every folder of ours that kustomize knows, the core first."""
+    """Every folder of ours that `kubectl apply -k` can be used with, the core first."""
     k8s = config.root / "k8s"
-    found = sorted(p.parent for p in k8s.rglob("kustomization.yaml"))
-    assert {k8s / "core", k8s / "app"} <= set(found)
+    found = sorted(p.parent for p in k8s.glob("*/kustomization.yaml"))
+    assert {k8s / "core", k8s / "app", k8s / "observability"} == set(found)
     return sorted(found, key=lambda p: p.name != "core")
 
 
@@ -223,10 +224,96 @@ def test_the_inventory_is_read_back_as_it_was_written(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refs = [NAMESPACE, SERVICE, OLD, ROLE]
-    written = manifests._inventory_object(config, refs)["data"]["objects"]
+    written = manifests._inventory_object(config, "kept", refs)["data"]["objects"]
     said = tools.Result(("kubectl",), 0, written, "", 0.0)
     monkeypatch.setattr(manifests.cluster, "kubectl", lambda *_a, **_k: said)
-    assert manifests._recorded(config) == refs
+    assert manifests._recorded(config, "kept") == refs
+
+
+def test_components_and_files_of_config_maps_of_an_overlay() -> None:
+    made = manifests.overlay(
+        ["../a"],
+        namespace="mine",
+        images={},
+        label="mine",
+        components=["../sizes"],
+        config_maps={"settings": ["b.yml", "a.yml"]},
+    )
+    assert made["components"] == ["../sizes"]
+    assert made["configMapGenerator"] == [
+        {"name": "settings", "behavior": "merge", "files": ["a.yml", "b.yml"]}
+    ]
+
+
+def test_a_file_of_a_config_map_is_replaced_and_its_name_with_it(config: Config) -> None:
+    folder = config.root / "k8s/observability/prometheus"
+    plain = manifests.render(config, [folder], {})
+    text = "global: {}\n"
+    other = manifests.render(
+        config, [folder], {}, config_maps={"prometheus": {"prometheus.yml": text}}
+    )
+    names = []
+    for documents in (plain, other):
+        (found,) = [d for d in documents if "prometheus.yml" in d.get("data", {})]
+        names.append(found["metadata"]["name"])
+        pod = _one(documents, "Deployment", "prometheus")["spec"]["template"]["spec"]
+        assert {"name": found["metadata"]["name"]} in [v.get("configMap") for v in pod["volumes"]]
+    assert found["data"] == {"prometheus.yml": text}
+    assert names[0] != names[1]
+
+
+class Cluster:
+    """What `apply_set` says to kubectl, and an inventory that it finds."""
+
+    def __init__(self, recorded: str) -> None:
+        self.recorded = recorded
+        self.deleted: list[str] = []
+        self.inventory: dict[str, Any] = {}
+
+    def kubectl(self, _config: Config, *words: str, **options: Any) -> tools.Result:
+        said = ""
+        match words:
+            case ("get", "configmap", *_):
+                said = self.recorded
+            case ("get", *_):
+                said = "mine"  # the label that says it is ours
+            case ("delete", kind, name, *_):
+                self.deleted.append(f"{kind}/{name}")
+            case ("apply", *_):
+                items = json.loads(options["stdin"])["items"]
+                self.inventory = items[-1]
+        return tools.Result(words, 0, said, "", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("prune", "deleted", "listed"),
+    [
+        (True, ["Deployment.apps/old"], ["ConfigMap mine new", "PersistentVolumeClaim mine data"]),
+        (
+            False,
+            [],
+            ["ConfigMap mine new", "Deployment.apps mine old", "PersistentVolumeClaim mine data"],
+        ),
+    ],
+)
+def test_a_set_keeps_its_data_and_without_prune_everything(
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    prune: bool,
+    deleted: list[str],
+    listed: list[str],
+) -> None:
+    fake = Cluster("Deployment.apps mine old\nPersistentVolumeClaim mine data\n")
+    monkeypatch.setattr(manifests.cluster, "kubectl", fake.kubectl)
+    new = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "new", "namespace": "mine"},
+    }
+    manifests.apply_set(config, [new], "own", kept=("PersistentVolumeClaim",), prune=prune)
+    assert fake.deleted == deleted
+    assert fake.inventory["metadata"]["name"] == "own"
+    assert fake.inventory["data"]["objects"].splitlines() == listed
 
 
 def test_manifests_without_a_namespace_get_the_environments() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kindloop import status
+from kindloop import observing, status
+from kindloop.config import Config
 from kindloop.status import Line, Status
 
 OK = Line("build", "stage", "petstore", "ok", "up to date")
@@ -78,7 +80,53 @@ def test_the_document_says_what_the_exit_code_says(lines: list[Line], healthy: b
     }  # fmt: skip
     assert list(document) == [
         "schema", "environment", "exit_code", "healthy", "kubeconfig", "memory_mb", "lines",
+        "observability",
     ]  # fmt: skip
+
+
+PART = observing.State("jaeger", "ok", "", "http://127.0.0.1:16686", True, 21, 8)
+BROKEN = observing.State("collector", "broken", "scaled to 0; next: invoke dev-up")
+ABSENT = observing.State("grafana", "absent", "Grafana is left out")
+RECORD = observing.Record("full", "normal")
+
+
+def _stack(*parts: observing.State, **settings: Any) -> list[Line]:
+    config = Config(Path("kindloop.yaml"), observability="full", **settings)
+    return status.stack_lines(config, RECORD, parts)
+
+
+def test_a_part_that_is_broken_is_a_warning_and_the_application_decides() -> None:
+    lines = _stack(PART, BROKEN, ABSENT)
+    assert [line.state for line in lines] == ["ok", "warning", "note", "note"]
+    assert status.exit_code([OK, *lines]) == 0
+    text = status.table(_status(OK, *lines)).splitlines()
+    assert [t.split()[:3] for t in text if t.startswith("  ")][1:] == [
+        ["✓", "part", "jaeger"], ["!", "part", "collector"], ["·", "part", "grafana"],
+        ["·", "total", "full"],
+    ]  # fmt: skip
+
+
+def test_a_part_that_cannot_be_had_is_no_fault() -> None:
+    assert status.exit_code(_stack(PART, ABSENT)) == 0
+
+
+@pytest.mark.parametrize(("parts", "healthy"), [([PART, ABSENT], True), ([PART, BROKEN], False)])
+def test_the_document_says_how_the_stack_is(parts: list[observing.State], healthy: bool) -> None:
+    document = replace(_status(OK), stack=tuple(parts)).as_json()["observability"]
+    assert (document["healthy"], document["memory_mb"], document["cpu_m"]) == (healthy, 21, 8)
+    assert [part["name"] for part in document["parts"]] == [part.name for part in parts]
+
+
+def test_settings_that_were_not_brought_are_told() -> None:
+    assert _stack(PART)[-1].detail == "21 MiB, 0.01 CPU, resources normal"
+    assert _stack(PART, resources="high")[-1].detail.endswith(
+        "; the settings say full, high; next: invoke dev-up"
+    )
+
+
+def test_without_a_stack_there_are_no_rows_of_it() -> None:
+    assert _stack() == []
+    assert status.stack_lines(Config(Path("kindloop.yaml")), None, [PART]) == []
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_ask_goes_through_the_pod_proxy() -> None:
 def test_all_are_asked_and_those_without_a_supervisor_are_named() -> None:
     api: Any = FakeApi("web-1", "web-2")
     api.status = lambda pod, _query: DOCUMENT if pod == "web-1" else None
-    said = supervised.ask_all(api, CONFIG, WORKLOAD, ["web-2", "web-1"])
+    said = supervised.ask_all(api, CONFIG, ["web-2", "web-1"])
     assert said == [SILENT, Report.from_json(DOCUMENT, "web-1")]
 
 
@@ -232,7 +232,25 @@ def test_wait_needs_one_question_and_the_list() -> None:
     assert "generation=7" in api.asked[2]
 
 
-def test_wait_asks_remembered_pods_while_it_reads_the_list() -> None:
+def test_wait_reads_the_list_when_the_remembered_pods_have_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervised, "LOOK_S", 60.0)
+    api: Any = FakeApi("web-1", "web-2")
+    pods = Pods(api, CONFIG, WORKLOAD)
+    pods.renew()
+    api.asked, listed = [], []
+
+    def status(_pod: str, _query: dict[str, str]) -> Any:
+        listed.append(api.count("/deployments/"))
+        return _says()
+
+    api.status = status
+    assert _wait(api, pods=pods).state == "fresh"
+    assert (listed, api.count("/deployments/")) == ([0, 0], 1)
+
+
+def test_a_remembered_pod_that_is_slow_does_not_hold_up_the_list() -> None:
     api: Any = FakeApi("web-1")
     pods = Pods(api, CONFIG, WORKLOAD)
     pods.renew()

@@ -359,9 +359,9 @@ def test_an_artifact_that_was_placed_is_not_read_again_by_who_knows_its_digest(
     place_binary = Folder.place_binary
     two = hashlib.sha256(b"\x7fELF two").hexdigest()
 
-    def placed(this: Folder, source: Path, digest: str = "") -> Placed:
+    def placed(this: Folder, source: Path, digest: str = "", copying: Any = None) -> Placed:
         read.append(digest)
-        return place_binary(this, source, digest)
+        return place_binary(this, source, digest, copying)
 
     monkeypatch.setattr(Folder, "place_binary", placed)
     first = desk.push(workload, web).want
@@ -380,6 +380,40 @@ def test_an_artifact_that_was_placed_is_not_read_again_by_who_knows_its_digest(
     desk.push(workload, web)
     # The first is digested from the disk; later ones as they were built, where that is known.
     assert read == ["", two, first.digest, first.digest, ""]
+
+
+def test_a_push_takes_the_copy_that_was_begun_for_it_and_leaves_no_other(
+    desk: Desk, workload: Workload, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = desk.config.app.root / "web"
+    desk.push(workload, web)
+    copied: list[Path] = []
+    monkeypatch.setattr(swapfiles, "copy_artifact", lambda *_: copied.append(web))
+    for content in ("\x7fELF two", "\x7fELF six"):
+        edit(desk, "web", content)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        desk.copy_ahead(workload, web)
+        assert desk.push(workload, web, digest=digest).want.digest == digest
+        assert (folder.bin / digest).read_text() == content
+        assert not [path for path in folder.bin.iterdir() if path.name.startswith(".")]
+    assert not copied
+    desk.copy_ahead(workload, web)
+    desk.copy_ahead(workload, web)
+    desk.__exit__(None, None, None)
+    assert not [path for path in folder.bin.iterdir() if path.name.startswith(".")]
+
+
+def test_a_copy_that_cannot_be_begun_is_left_to_the_push(
+    desk: Desk, workload: Workload, folder: Folder
+) -> None:
+    web = desk.config.app.root / "web"
+    desk.copy_ahead(workload, web)  # there is no folder yet
+    want = desk.push(workload, web).want
+    assert folder.has(want.digest)
+    web.unlink()
+    desk.copy_ahead(workload, web)
+    with pytest.raises(BuildFailed):
+        desk.push(workload, web, digest="0" * 64)
 
 
 def test_what_was_refused_is_read_again_from_the_disk(
@@ -844,6 +878,49 @@ def test_a_stream_that_is_refused_is_an_error(
     by_exec.pods = {"web-1": old}
     with pytest.raises(RolloutFailed):
         desk.settle(workload, want, HOUR_S)
+
+
+def test_a_desk_is_calm_when_no_swap_is_waited_for(
+    cluster: Cluster, desk: Desk, workload: Workload, want: Want
+) -> None:
+    calm, was_calm = threading.Event(), list[bool]()
+
+    def wait() -> None:
+        desk.calm(HOUR_S)
+        calm.set()
+
+    def asked(_pod: str) -> None:
+        if not was_calm:
+            threading.Thread(target=wait).start()
+            was_calm.append(calm.wait(0.05))
+
+    desk.calm(HOUR_S)
+    cluster.pods, cluster.on_status = {"web-1": runs(want)}, asked
+    assert desk.settle(workload, want, HOUR_S).state == "fresh"
+    assert was_calm == [False]
+    assert calm.wait(30)
+
+
+def test_a_pod_whose_answer_was_lost_says_itself_what_it_has(
+    by_exec: Cluster,
+    desk: Desk,
+    workload: Workload,
+    want: Want,
+    old: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    has_it: list[bool] = []
+
+    def deliver(*_: Any, has: Callable[[str], bool], **_more: Any) -> tuple[str, ...]:
+        for said in (old, None, runs(want)):
+            by_exec.pods["web-1"] = said
+            has_it.append(has("web-1"))
+        return ()
+
+    monkeypatch.setattr(transports, "deliver", deliver)
+    by_exec.pods = {"web-1": old}
+    assert desk.settle(workload, want, HOUR_S).state == "fresh"
+    assert has_it == [False, False, True]
 
 
 # -- asked at once

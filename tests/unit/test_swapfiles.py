@@ -158,6 +158,55 @@ def test_a_copy_shares_nothing_with_what_cargo_overwrites(folder: Folder, artifa
     assert sha256((folder.bin / placed.digest).read_bytes()) == placed.digest
 
 
+def test_a_copy_that_was_begun_before_is_the_same_as_one_made_now(
+    folder: Folder, artifact: Path, narrow_umask: None
+) -> None:
+    copying = folder.copying(artifact)
+    content = artifact.read_bytes()
+    placed = folder.place_binary(artifact, sha256(content), copying)
+    copying.drop()
+    assert placed == Placed(sha256(content), len(content))
+    assert (folder.bin / placed.digest).read_bytes() == content
+    assert mode(folder.bin / placed.digest) == 0o755
+    assert everything(folder) == ["bin", f"bin/{placed.digest}", "trees"]
+
+
+def _longer(source: Path) -> None:
+    source.write_bytes(source.read_bytes() + b"more")
+
+
+def _other(source: Path) -> None:
+    beside = source.with_name("beside")
+    beside.write_bytes(b"\x7fELF" + bytes(source.stat().st_size - 4))
+    beside.replace(source)
+
+
+@pytest.mark.parametrize("change", [_longer, _other])
+def test_a_copy_of_what_changed_since_is_not_taken(
+    folder: Folder, artifact: Path, change: Callable[[Path], None]
+) -> None:
+    copying = folder.copying(artifact)
+    copying._thread.join()
+    change(artifact)
+    digest = sha256(artifact.read_bytes())
+    placed = folder.place_binary(artifact, digest, copying)
+    copying.drop()
+    assert placed.digest == digest
+    assert (folder.bin / digest).read_bytes() == artifact.read_bytes()
+    assert everything(folder) == ["bin", f"bin/{digest}", "trees"]
+
+
+def test_a_copy_begun_of_nothing_is_none(folder: Folder, artifact: Path) -> None:
+    digest = sha256(artifact.read_bytes())
+    artifact.unlink()
+    copying = folder.copying(artifact)
+    assert copying.taken() is None
+    with pytest.raises(BuildFailed):
+        folder.place_binary(artifact, digest, copying)
+    copying.drop()
+    assert everything(folder) == ["bin", "trees"]
+
+
 def test_an_intact_artifact_is_not_replaced(folder: Folder, artifact: Path) -> None:
     placed = folder.place_binary(artifact)
     before = (folder.bin / placed.digest).stat().st_ino

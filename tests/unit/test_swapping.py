@@ -277,7 +277,7 @@ def test_status_has_a_row_for_each_workload_with_a_swap(
     monkeypatch.setattr(Desk, "choice", lambda _desk, w: Choice("exec", f"{w.name} says so"))
     monkeypatch.setattr(supervised, "look", lambda _api, _config, w: (1, [f"{w.name}-1"]))
     monkeypatch.setattr(
-        supervised, "ask_all", lambda _api, _config, _w, pods: [Silence(p, "no") for p in pods]
+        supervised, "ask_all", lambda _api, _config, pods: [Silence(p, "no") for p in pods]
     )
     monkeypatch.setattr(
         freshness, "running", lambda _config, w, platform, _desk: Fresh(w.name, "fresh", platform)

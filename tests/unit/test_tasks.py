@@ -25,8 +25,11 @@ NAMES = {
     "build.all", "build.router", "build.generate", "build.petstore", "build.supervisor",
     "swap.push", "swap.status", "swap.rollback",
     "cluster.ensure", "cluster.status", "cluster.delete",
-    "image.build", "image.load", "image.prune",
+    "image.build", "image.load", "image.save", "image.prune",
+    "config.init", "config.check", "config.schema", "config.show",
     "k8s.diff", "k8s.apply", "k8s.kubectl",
+    "observe.open",
+    "test-load",
     "test.curl",
 }  # fmt: skip
 HELP = 60
@@ -77,7 +80,14 @@ def test_every_help_is_one_short_sentence(listed: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("dev-up", ["--dry-run", "--recreate", "--watch", "--json", "-v, --verbose"]),
+        (
+            "dev-up",
+            [
+                *("--dry-run", "--recreate", "--watch", "--json", "-v, --verbose"),
+                *("--observability", "--resources", "--wait"),
+            ],
+        ),
+        ("observe.open", ["--browser", "--json"]),
         ("dev-watch", ["--verify", "--json", "-v, --verbose"]),
         ("dev-status", ["--json", "--wait-fresh", "--timeout", "-v, --verbose"]),
         ("dev-logs", ["-f, --follow", "--tail", "--workload"]),

@@ -140,10 +140,10 @@ NO_PROGRAM = 'exec failed: exec: "/app/supervisor": stat /app/supervisor: no suc
         (1, [], ['error: ... container not found ("a")'], "gone", "container not found"),
         (126, [], [NO_PROGRAM], "failed", "its image has no /app/supervisor that runs"),
         (None, [], [], "failed", "in time"),
-        (1, ['{"ok":true}'], [], "failed", "exit code 1"),
-        (0, [], [], "failed", "no answer, exit code 0"),
-        (0, ["5", "[]", "null"], [], "failed", "no answer, exit code 0"),
-        (1, [], ["Unable to connect to the server: EOF"], "failed", "Unable to connect"),
+        (1, ['{"ok":true}'], [], "unsure", "exit code 1"),
+        (0, [], [], "unsure", "no answer, exit code 0"),
+        (0, ["5", "[]", "null"], [], "unsure", "no answer, exit code 0"),
+        (1, [], ["Unable to connect to the server: EOF"], "unsure", "Unable to connect"),
     ],
 )  # fmt: skip
 def test_what_an_answer_means(
@@ -324,7 +324,8 @@ for digest in (header["want"]["digest"], header["current"]):
         sys.exit(1)
 open(here + ".stream", "wb").write(stream)
 open(here, "w").write(json.dumps(sorted(has & set(header["keep"]))))
-print(json.dumps({"ok": True, "bytes": len(stream)}))
+if not pod.startswith("mute"):
+    print(json.dumps({"ok": True, "bytes": len(stream)}))
 """
 
 
@@ -345,7 +346,7 @@ def calls(pods: Path, pod: str) -> list[list[str]]:
 
 
 def test_a_pod_gets_all_of_it(config: Config, folder: Folder, want: Want, pods: Path) -> None:
-    gone = transports.deliver(config, workload_of(), folder, want, EXEC, ["a"], container="main")
+    gone = transports.deliver(config, workload_of(), folder, want, EXEC, ["a"])
     assert gone == ()
     header, contents = received((pods / "a.stream").read_bytes())
     assert contents == {
@@ -360,9 +361,7 @@ def test_a_pod_gets_all_of_it(config: Config, folder: Folder, want: Want, pods: 
         f"--kubeconfig={cluster.environment(config).kubeconfig}",
         "--namespace=mine",
     ]
-    assert words[2:] == [
-        "exec", "--stdin", "a", "--container", "main", "--", "/app/supervisor", "receive",
-    ]  # fmt: skip
+    assert words[2:] == ["exec", "--stdin", "a", "--", "/app/supervisor", "receive"]
 
 
 def test_what_a_pod_has_is_not_sent_and_stays(
@@ -403,6 +402,26 @@ def test_pods_that_are_gone_are_named_and_no_failure(
     assert (pods / "b.stream").exists()
 
 
+def test_a_pod_whose_answer_was_lost_is_asked_whether_it_has_it(
+    config: Config, folder: Folder, want: Want, pods: Path
+) -> None:
+    asked: list[str] = []
+
+    def has(pod: str) -> bool:
+        asked.append(pod)
+        return pod == "mute-1"
+
+    def deliver(*names: str) -> tuple[str, ...]:
+        return transports.deliver(config, workload_of(), folder, want, EXEC, names, has=has)
+
+    assert deliver("a", "mute-1") == ()
+    assert asked == ["mute-1"]
+    with pytest.raises(RolloutFailed) as caught:
+        deliver("mute-1", "mute-2")
+    assert caught.value.evidence == ("mute-2: no answer, exit code 0",)
+    assert "these have it: mute-1" in caught.value.why
+
+
 def test_a_partial_failure_says_who_has_it(
     config: Config, folder: Folder, want: Want, pods: Path
 ) -> None:
@@ -425,9 +444,11 @@ def test_a_pod_that_does_not_take_it_in_time_is_told_and_left(
     pods: Path,
     pid_in: Callable[[Path], int],
     ends: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(transports, "DELIVERY_S", 2.0)
     with pytest.raises(RolloutFailed) as caught:
-        transports.deliver(config, workload_of(), folder, want, EXEC, ["hangs"], timeout_s=2.0)
+        transports.deliver(config, workload_of(), folder, want, EXEC, ["hangs"])
     assert caught.value.evidence == ("hangs: it did not take everything in time",)
     ends(pid_in(pods / "hangs.pid"))
 
