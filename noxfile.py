@@ -87,7 +87,7 @@ def observability(session: nox.Session) -> None:
     session.run("pytest", "tests/observability", "-m", "cluster", *session.posargs, **PATIENT)
 
 
-@nox.session
+@nox.session(default=False)  # e2e has it, with profile low
 def load(session: nox.Session) -> None:
     """Load on the live service by goose, profile low; `-- --profile medium` takes another."""
     with running(session) as env:

@@ -52,6 +52,8 @@ class Desk:
         self._pods: dict[str, Pods] = {}
         self._newest: dict[str, Placed] = {}
         """What this desk has placed last, by workload: it was read and digested then."""
+        self._went_back: dict[str, int] = {}
+        """Generation with which older files came back, by workload: what was saved is newer."""
         self.remade: set[str] = set()
         """Workloads whose folder was not there when it was needed."""
         self._api: Api | None = None
@@ -114,6 +116,7 @@ class Desk:
 
     def _push(self, workload: Workload, artifact: Path, digest: str, *, again: bool) -> Pushed:
         started_s = time.monotonic()
+        self._went_back.pop(workload.name, None)
         folder = swapfiles.folder_of(self.config, workload)
         if folder.ensure():
             # Pods that are there mount a folder that is gone; so may the node.
@@ -204,9 +207,14 @@ class Desk:
             back = replace(before, generation=folder.next_generation())
             folder.point(back.tree)
             folder.publish(back)
+            self._went_back[workload.name] = back.generation
         if self.choice(workload).kind == "exec":
             self._deliver(workload, back, folder, self._listed(workload))
         return True
+
+    def went_back(self, workload: Workload, generation: int) -> bool:
+        """Whether `back_to_good` has published this: who runs it does not run the newest files."""
+        return self._went_back.get(workload.name) == generation
 
     def _settled(self, workload: Workload, want: Want, timeout_s: float) -> Verdict:
         pods = self._listed(workload)

@@ -64,6 +64,8 @@ class Patrol:
             self.due_s = 0.0  # a look says what it means
             return None
         now, worth = saves.turn(standing, said)
+        if (judged := world.judged(workload, now)) != now:
+            now, worth = judged, False  # the round that went back has said so
         world.standing[workload.name] = now
         if not now.good:
             self._told[workload.name] = now.result

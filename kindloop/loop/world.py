@@ -142,7 +142,13 @@ class World:
             runs,
             {one.pod: one.restarts for one in verdict.pods},
         )
-        self.standing[workload.name] = standing
+        self.standing[workload.name] = self.judged(workload, standing)
+        return self.standing[workload.name]
+
+    def judged(self, workload: Workload, standing: Standing) -> Standing:
+        """The same, but not called fresh where older files came back after a roll back."""
+        if standing.good and self.desk.went_back(workload, standing.generation):
+            return replace(standing, result="rolled_back")
         return standing
 
 

@@ -105,6 +105,7 @@ class FakeDesk:
         self.error: KindloopError | None = None
         self.forgot = 0
         self.api = None
+        self.back: dict[str, int] = {}
 
     def push(
         self, workload: Workload, artifact: Path, *, digest: str = "", again: bool = False
@@ -142,6 +143,9 @@ class FakeDesk:
     def back_to_good(self, workload: Workload, _want: Want, _verdict: Verdict) -> bool:
         self.restored.append(workload.name)
         return True
+
+    def went_back(self, workload: Workload, generation: int) -> bool:
+        return self.back.get(workload.name) == generation
 
     def choice(self, _workload: Workload) -> Any:
         return type("Choice", (), {"kind": self.kind, "reason": "a test"})()
@@ -597,6 +601,26 @@ def test_a_roll_back_that_its_round_told_is_not_told_again(
     desk.states = {}
     world.standing["web"] = Standing(1, sha("web"), "fresh", sha("web"), {"pod-1": 0})
     assert look(patrol)[0] == {}, "the round that made it fresh has said so"
+
+
+def test_older_files_that_came_back_after_a_roll_back_are_not_called_fresh(
+    patrol: Patrol, world: World
+) -> None:
+    """The supervisor runs what was published last; what was saved last is newer."""
+    desk: Any = world.desk
+    world.standing["web"] = Standing(0, sha("web"), "rolled_back", sha("good"), {"pod-1": 0})
+    desk.back = {"web": 1}
+    assert look(patrol)[0] == look(patrol)[0] == {}
+    assert world.standing["web"].result == "rolled_back"
+    world.standing["web"] = Standing(1, sha("web"), "unknown", "", {"pod-1": 0})
+    said = Report("pod-1", outcome="fresh", outcome_generation=1, running_digest=sha("good"))
+    assert patrol.heard(News("web", said)) is None
+    assert world.standing["web"].result == "rolled_back"
+    desk.back = {}
+    world.standing["web"] = Standing(1, sha("web"), "unknown", "", {"pod-1": 0})
+    line = patrol.heard(News("web", said))
+    assert line is not None
+    assert line.result == "fresh again"
 
 
 def test_a_url_that_falls_silent_is_told_with_what_was_seen(

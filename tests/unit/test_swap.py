@@ -589,6 +589,12 @@ def test_what_a_supervisor_goes_back_to_gets_its_files_again(
     assert back.generation > bad.generation
     assert (back.digest, back.tree) == (want.digest, want.tree)
     assert points_to(folder) == want.tree
+    assert desk.went_back(workload, back.generation)
+    assert not desk.went_back(workload, bad.generation)
+    for one in workload.sync:
+        (desk.config.app.root / one.source / "broken").unlink()
+    mended = desk.push(workload, desk.config.app.root / "web").want
+    assert not desk.went_back(workload, mended.generation)
 
 
 def test_without_other_files_the_supervisor_goes_back_alone(
