@@ -143,7 +143,7 @@ class Scenes:
         assert not ran, f"not warm: {ran}"
         built = [
             one for one in said.splitlines()
-            if one.startswith(("✓ router", "✓ generate", "✓ petstore", "✓ supervisor"))
+            if one.startswith(("✓ router ·", "✓ generate ·", "✓ petstore ·", "✓ supervisor ·"))
         ]  # fmt: skip
         assert built, said
         assert all("up to date" in one for one in built), built
