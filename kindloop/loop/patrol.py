@@ -151,7 +151,7 @@ class Patrol:
         lacks = any(one.wanted_generation != now.generation for one in verdict.pods)
         if lacks and world.desk.choice(workload).kind == "exec":
             stale.add(workload.artifact)  # a new pod of this transport has to be served
-        if now.result == "rolled_back":
+        if verdict.state == "rolled_back":  # by a supervisor, and not by us before
             self._restore(workload, verdict)
         if before is None:
             return []

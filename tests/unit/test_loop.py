@@ -612,6 +612,7 @@ def test_older_files_that_came_back_after_a_roll_back_are_not_called_fresh(
     desk.back = {"web": 1}
     assert look(patrol)[0] == look(patrol)[0] == {}
     assert world.standing["web"].result == "rolled_back"
+    assert desk.restored == []
     world.standing["web"] = Standing(1, sha("web"), "unknown", "", {"pod-1": 0})
     said = Report("pod-1", outcome="fresh", outcome_generation=1, running_digest=sha("good"))
     assert patrol.heard(News("web", said)) is None
