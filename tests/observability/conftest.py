@@ -98,9 +98,9 @@ def load(env: Env, counted: Counted) -> Iterator[Load]:
 
 
 @pytest.fixture(scope="session")
-def loaded(env: Env, calm: Phase, load: Load) -> story.Loaded:
+def loaded(env: Env, counted: Counted, load: Load) -> story.Loaded:
     """Load, and the collector deleted under it."""
-    return story.loaded(env, calm, load)
+    return story.loaded(env, counted, load)
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,8 @@ class Counted:
 
     sent: dict[tuple[str, str, str], int]
     counted: dict[tuple[str, str, str], int]
+    calm: dict[Query, tuple[float, ...]]
+    """The panels after these few requests: the start of the environment is over by then."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,10 @@ def counted(env: Env) -> Counted:
             assert str(seen) == status, f"{method} {path}: {seen}"
     time.sleep(2 * SCRAPE_S + 1)  # two scrapes, so that one of them came after the last request
     after = _counters(env)
+    calm = {query: env.values(query) for query in PANELS}
     more = {key: int(value - before.get(key, 0)) for key, value in after.items()}
     sent = {key: times for key, (_, _, _, times) in COUNTED.items()}
-    return Counted(sent, {key: value for key, value in more.items() if value})
+    return Counted(sent, {key: value for key, value in more.items() if value}, calm)
 
 
 def _counters(env: Env) -> dict[tuple[str, str, str], float]:
@@ -180,7 +183,7 @@ def _counters(env: Env) -> dict[tuple[str, str, str], float]:
     return dict(found)
 
 
-def loaded(env: Env, before: Phase, load: Load) -> Loaded:
+def loaded(env: Env, before: Counted, load: Load) -> Loaded:
     """Delete the collector under load, look at what load moves, and bring the collector back."""
     soon(lambda: load.count() > 200, 30)
     answered, lost = load.count(), len(load.lost)
@@ -190,7 +193,7 @@ def loaded(env: Env, before: Phase, load: Load) -> Loaded:
     without = load.count()
     phase = observe(
         env,
-        Phase(before=before.values),
+        Phase(before=before.calm),
         {"load"},
         lambda: load.count() > without + 500,
     )
