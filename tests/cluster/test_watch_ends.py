@@ -111,7 +111,7 @@ def test_keys_and_the_line_of_a_save(up: Loop) -> None:
     with Terminal(up, "dev-watch", "--verify", "smoke") as screen:
         screen.read(READY.pattern + "; \\? shows the keys")
         screen.press("?")
-        screen.read("r rebuild · g generate · p pause · t smoke · l log lines · q quit")
+        screen.read("r rebuild · g generate · p pause · t smoke · L load · l log lines · q quit")
 
         call(up, next(NAMES))
         line = screen.read(r"\n([0-9a-f]{8}) fresh in (\d+\.\d\d) s · (.+) · (?:\S*/)?app\.rs\n")
