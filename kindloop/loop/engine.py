@@ -62,7 +62,7 @@ class Engine:
         self._digests = Digests()
         self._held: Job | None = None
         self._paused = False
-        self._git = ""
+        self._git = False
         """What git is doing while saves wait for it."""
         self._quits = False
         self._followers = Followers(self._inbox.put)
@@ -132,14 +132,22 @@ class Engine:
         job = self._job(batch)
         if job is None:
             return
-        root = self._config.app.root
-        self._git = "rebase" if gitstate.busy(root) == "rebase" else ""
-        if self._git or self._paused:
-            if self._git and not self._held:
-                report.line("a rebase is under way: saves wait until it is over, or for r")
-            self._held = self._held.joined(job) if self._held else job
+        rebase = self._look_at_git()
+        if not (rebase or self._paused or self._held):
+            self._serve(job)
             return
-        self._serve(job)
+        if rebase and not self._held:
+            report.line("a rebase is under way: saves wait until it is over, or for r")
+        self._held = self._held.joined(job) if self._held else job
+        self._release()
+
+    def _look_at_git(self) -> bool:
+        """Whether a rebase is under way; its end is told, by whichever message finds it."""
+        under_way = gitstate.busy(self._config.app.root) == "rebase"
+        if self._git and not under_way:
+            report.line("the rebase is over")
+        self._git = under_way
+        return under_way
 
     def _job(self, batch: Batch) -> Job | None:
         """What a batch asks for; None for nothing."""
@@ -261,9 +269,7 @@ class Engine:
 
     def _look(self) -> None:
         """Find what no event told: content, pods, settings that are other than they should be."""
-        if self._git and gitstate.busy(self._config.app.root) != "rebase":
-            self._git = ""
-            report.line("the rebase is over")
+        if self._git and not self._look_at_git():
             self._release()
         if time.monotonic() < self._patrol.due_s:
             return

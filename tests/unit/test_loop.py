@@ -821,6 +821,21 @@ def test_saves_wait_for_a_rebase_and_are_served_after_it(
     monkeypatch.setattr(engine_room.gitstate, "busy", lambda _root: "")
     engine._take(None)
     assert len(hands.asked) == 1
+    assert "the rebase is over" in shown.texts("line")
+
+
+def test_a_save_that_finds_the_rebase_over_is_served_with_those_before_it(
+    engine: Engine, world: World, hands: Hands, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_room.gitstate, "busy", lambda _root: "rebase")
+    engine._take(batch(world.config.root / "web/b.rs"))
+    monkeypatch.setattr(engine_room.gitstate, "busy", lambda _root: "")
+    hands.ran = {"web", "api"}
+    engine._take(batch(world.config.root / "api/c.rs"))
+    assert "the rebase is over" in shown.texts("line")
+    assert len(hands.asked) == 1
+    assert len(shown.texts("save")) == 2
+    assert engine._held is None
 
 
 def test_r_builds_everything_and_what_waits(engine: Engine, world: World, hands: Hands) -> None:
