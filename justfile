@@ -31,7 +31,7 @@ dev-rebuild *args:
 dev-status *args:
     @invoke dev-status "$@"
 
-# Show the workloads' log lines
+# Show the lines of workloads and stages
 [group('loop')]
 dev-logs *args:
     @invoke dev-logs "$@"
@@ -55,6 +55,11 @@ dev-start *args:
 [group('loop')]
 dev-down *args:
     @invoke dev-down "$@"
+
+# Show all environments of this user, of every checkout
+[group('loop')]
+dev-list *args:
+    @invoke dev-list "$@"
 
 # Show what this machine has and what is missing
 [group('loop')]

@@ -3,14 +3,17 @@
 # ///
 """Proofs of this repository. Plain `nox` runs them all, the ones on a live cluster included.
 
+`smoke` and `load` are steps of `e2e`, so plain `nox` leaves them out, as it does `bench`.
 Everything runs in the environment that scripts/dev-setup.sh made: nothing is installed twice,
 and a machine without network can run it again.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -26,6 +29,12 @@ nox.options.error_on_missing_interpreters = True
 
 # nox gives a child 0.3 s after Ctrl-C; a cluster that is half made needs longer to be left well.
 PATIENT: dict[str, Any] = {"interrupt_timeout": 90, "terminate_timeout": 30}
+# Half of what these tests take is waiting: for processes that end, for pods that start.
+BESIDE = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
+CLUSTERS = 3
+"""Most that `cluster` has at a time with two workers: theirs, and one of another project."""
+INOTIFY_OF_A_CLUSTER = 27
+"""Instances that the programs of a node were seen to take; 128 for each user is a usual limit."""
 
 
 @nox.session
@@ -51,7 +60,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit and contract tests: no cluster."""
-    session.run("pytest", "tests/unit", "tests/contract", *session.posargs, **PATIENT)
+    # First what takes long; the many small ones fill the end.
+    session.run("pytest", "tests/contract", "tests/unit", *BESIDE, *session.posargs, **PATIENT)
 
 
 @nox.session
@@ -74,7 +84,7 @@ def rust(session: nox.Session) -> None:
         session.run("cargo", "test", "--locked", external=True)
 
 
-@nox.session
+@nox.session(default=False)  # e2e has it
 def smoke(session: nox.Session) -> None:
     """Every operation of the live service, by curl."""
     with running(session) as env:
@@ -103,11 +113,15 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Faults and healing on a kind cluster of its own.
+    """Faults and healing on kind clusters of its own, two side by side where there is room.
 
-    After smoke on purpose: the tests' checkout starts with what cargo compiled there.
+    After e2e on purpose: the checkouts begin with what cargo compiled there.
     """
-    session.run("pytest", "tests/cluster", "-m", "cluster", *session.posargs, **PATIENT)
+    where = ("tests/cluster", "-m", "cluster")
+    beside = BESIDE if inotify_left() > CLUSTERS * INOTIFY_OF_A_CLUSTER else ()
+    if not beside:
+        session.warn("one cluster in place of two: other clusters have the inotify instances")
+    session.run("pytest", *where, *beside, *session.posargs, **PATIENT)
 
 
 @nox.session(default=False)
@@ -127,13 +141,35 @@ def running(session: nox.Session) -> Iterator[dict[str, str]]:
     said = session.run(
         "invoke", "cluster.status", "--json", silent=True, success_codes=[0, 1], log=False
     )
-    env = {} if json.loads(str(said))["healthy"] else own_environment()
-    try:
-        session.run("invoke", "dev-up", env=env, **PATIENT)
-        yield env
-    finally:
-        if env and "KINDLOOP_KEEP" not in os.environ:
-            session.run("invoke", "dev-down", env=env, **PATIENT)
+    if json.loads(str(said))["healthy"]:
+        session.run("invoke", "dev-up", **PATIENT)
+        yield {}
+        return
+    with alone(session):
+        env = own_environment()
+        try:
+            session.run("invoke", "dev-up", env=env, **PATIENT)
+            yield env
+        finally:
+            if "KINDLOOP_KEEP" not in os.environ:
+                session.run("invoke", "dev-down", env=env, **PATIENT)
+
+
+@contextmanager
+def alone(session: nox.Session) -> Iterator[None]:
+    """Hold the sessions' environment: a second run of this checkout would delete it under us."""
+    path = Path(__file__).parent / "build/nox.lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            session.error(f"the environment of this session is in use by {file.read()}")
+        file.truncate(0)
+        file.write(f"process {os.getpid()}: nox -s {session.name}")
+        file.flush()
+        yield
 
 
 def own_environment() -> dict[str, str]:
@@ -146,6 +182,23 @@ def own_environment() -> dict[str, str]:
         "KINDLOOP_PORT_OFFSET": str(offset),
         "KINDLOOP_OBSERVABILITY": "off",
     }
+
+
+def inotify_left() -> float:
+    """How many inotify instances this user may still have."""
+    try:
+        limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    except OSError:
+        return math.inf  # no Linux, no such limit
+    return limit - sum(is_inotify(fd) for fd in Path("/proc").glob("[0-9]*/fd/*"))
+
+
+def is_inotify(fd: Path) -> bool:
+    """Whether an open file is an inotify instance; those of others cannot be read."""
+    try:
+        return str(fd.readlink()) == "anon_inode:inotify"
+    except OSError:
+        return False
 
 
 def is_free(port: int) -> bool:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Literal
 
 from kindloop._yaml import Keys, Reader, display, dotted, suggest
-from kindloop.config import DEFAULT_PORTS, NODE_PORTS, SUPERVISOR_STAGE, Watch
+from kindloop.config import DEFAULT_PORTS, NODE_PORTS, OTEL_DISABLED, SUPERVISOR_STAGE, Stage, Watch
 
 __all__ = [
     "MAX_OFFSET",
@@ -79,6 +79,7 @@ def check(reader: Reader, overrides: Mapping[Keys, Any]) -> None:
             reader.mistake((found.line, found.column), text, keys)
     _check_ports(reader, values.get(("cluster", "port_offset"), 0))
     _check_cycles(reader)
+    _check_built_by(reader, values, stages)
     _check_watch(reader, values)
     _check_swaps(reader, values)
 
@@ -114,6 +115,8 @@ def value_faults(keys: Keys, value: Any) -> Iterator[str]:
             yield f"expected a URL that begins with http:// or https://, found {value}"
         case ("workloads", _, "sync", _, "to"):
             yield from _place_faults(value)
+        case ("secrets", _) if not _VARIABLE.fullmatch(value):
+            yield f"{value!r} is no name of a variable: use letters, digits and _"
         case _ if isinstance(value, int | float):
             yield from _range_faults(value, *range_of(keys))
 
@@ -179,9 +182,11 @@ def _reference_faults(
     keys: Keys, value: Any, values: Mapping[Keys, Any], stages: list[str]
 ) -> Iterator[str]:
     match keys:
-        case ("stages", _, "needs", _) | ("workloads", _, "image" | "swap", "artifact") if (
-            value not in stages
-        ):
+        case (
+            ("stages", _, "needs", _)
+            | ("stages", _, "built_by")
+            | ("workloads", _, "image" | "swap", "artifact")
+        ) if value not in stages:
             yield f"unknown stage {value}{suggest(value, stages)}"
         case ("workloads", _, "image" | "swap", "artifact") if (
             "stages",
@@ -203,6 +208,9 @@ def _reference_faults(
 def _placeholder_faults(keys: Keys, value: Any, values: Mapping[Keys, Any]) -> Iterator[str]:
     allowed: tuple[str, ...] = ()
     match keys:
+        case ("workloads", _, "swap", "env", _):
+            # The one that is; any other braces are the value's own.
+            value = value.replace(OTEL_DISABLED, "")
         case ("stages", _, "run") | ("stages", _, "inputs" | "outputs", _):
             allowed = _FOLDERS
         case ("workloads", _, "url"):
@@ -210,7 +218,7 @@ def _placeholder_faults(keys: Keys, value: Any, values: Mapping[Keys, Any]) -> I
     for name in PLACEHOLDER.findall(value) if isinstance(value, str) else ():
         if allowed and name not in allowed:
             yield f"unknown placeholder {name}{suggest(name, allowed)}"
-        elif name not in allowed and name in (*_FOLDERS, *PORTS):
+        elif name not in allowed and name in (*_FOLDERS, *PORTS, OTEL_DISABLED):
             yield f"{name} is not replaced here"
         elif values.get(("cluster", "ports", PORTS.get(name, "")), "") is None:
             yield f"{name} names a port that is off"
@@ -239,6 +247,33 @@ def _check_cycles(reader: Reader) -> None:
             needs.setdefault(str(keys[1]), {})[found.value] = (found.line, found.column)
     while cycle := _cycle(needs):
         reader.mistake(needs[cycle[0]].pop(cycle[1]), f"stages: cycle {' -> '.join(cycle)}")
+
+
+def _check_built_by(reader: Reader, values: Mapping[Keys, Any], stages: Sequence[str]) -> None:
+    """A stage that another builds is ready when that one is: nothing may ask for it before."""
+    for keys, found in reader.found.items():
+        if keys[:1] != ("stages",) or keys[2:] != ("built_by",) or found.value not in stages:
+            continue
+        name, by = str(keys[1]), found.value
+        needs = {stage: _listed(values, stage, "needs") for stage in stages}
+        others = [stage for stage in stages if stage != by and name in needs[stage]]
+        at = (found.line, found.column)
+        if name not in needs[by]:
+            reader.mistake(at, f"{by} does not need {name}: add it to stages.{by}.needs", keys)
+        if others:
+            reader.mistake(at, f"{others[0]} needs {name} too, so it has to run by itself", keys)
+        if _listed(values, name, "outputs"):
+            reader.mistake(at, f"{name} has outputs, which only its own command makes", keys)
+        if ("stages", by, "built_by") in values:
+            reader.mistake(at, f"{by} has a built_by of its own", keys)
+        platforms = [values.get(("stages", s, "platform"), Stage.platform) for s in (name, by)]
+        if platforms[0] != platforms[1]:
+            text = f"{name} is built for the {platforms[0]}, {by} for the {platforms[1]}"
+            reader.mistake(at, text, keys)
+
+
+def _listed(values: Mapping[Keys, Any], stage: str, setting: str) -> list[Any]:
+    return [found for keys, found in values.items() if keys[:3] == ("stages", stage, setting)]
 
 
 def _check_watch(reader: Reader, values: Mapping[Keys, Any]) -> None:

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from kindloop import cluster
+from kindloop import cluster, secrecy
 from kindloop.clusterfacts import check_identity, foreign, owner_of
 from kindloop.config import Config
 from kindloop.errors import CannotTell, KindloopError, NotOurs, Unhealthy
@@ -251,6 +251,8 @@ def connect(config: Config) -> Api:
     check_identity(env, owner)
     api = Api(env.kubeconfig)
     api.open()
+    # Logs and objects that are asked for next may quote them.
+    secrecy.mask_listed(config, api.get(f"/api/v1/namespaces/{config.name}/secrets").body)
     return api
 
 

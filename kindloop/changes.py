@@ -17,7 +17,16 @@ from kindloop import fingerprint
 from kindloop.config import Config, Stage, Workload
 from kindloop.watchroots import Root, merged
 
-__all__ = ["Change", "Place", "classify", "declared", "summary", "supersedes", "watched"]
+__all__ = [
+    "Change",
+    "Place",
+    "classify",
+    "declared",
+    "relative",
+    "summary",
+    "supersedes",
+    "watched",
+]
 
 Place = Callable[[Stage, str], str]
 """Fills in the placeholders of a stage's input, as `Site.place` does."""
@@ -107,6 +116,8 @@ def classify(config: Config, place: Place, paths: Iterable[Path]) -> Change:
 def summary(config: Config, paths: Iterable[Path]) -> str:
     """The paths in a few words, such as "controllers/add_pet.rs and 3 more"; "" for none.
 
+    Two are both named.
+
     A path is told from the declared folder it lies in, or from app.root where that says too
     little. What people write comes before lock files and what stages write.
     """
@@ -119,9 +130,16 @@ def summary(config: Config, paths: Iterable[Path]) -> str:
     ranked = sorted(set(paths), key=lambda p: (p.suffix == ".lock", _within(p, written), p))
     if not ranked:
         return ""
+    first, *others = (_shown(config, path) for path in ranked[:2])
     more = len(ranked) - 1
-    first = _shown(config, ranked[0])
-    return f"{first} and {more} more" if more else first
+    return " and ".join([first, *(others if more == 1 else [f"{more} more"] if more else [])])
+
+
+def relative(config: Config, path: Path) -> str:
+    """A saved path for programs: from the checkout, or from app.root where that lies elsewhere."""
+    around = (top for top in (config.root, config.app.root) if path.is_relative_to(top))
+    top = next(around, None)
+    return str(path.relative_to(top)) if top else str(path)
 
 
 def supersedes(

@@ -54,6 +54,7 @@ __all__ = [
     "kubectl",
     "kubectl_argv",
     "needs_image",
+    "remove",
     "require",
     "start",
     "status",
@@ -85,7 +86,7 @@ def ensure(
         raise unrecorded(env)
     if verdict.action == "redo" or (recreate and verdict.action != "create"):
         with report.step(f"remove cluster {env.name}"):
-            _remove(env)
+            remove(env)
         verdict = replace(verdict, action="create")
     if verdict.action == "create":
         if image is None:
@@ -190,15 +191,13 @@ def delete(config: Config) -> bool:
     if node is not None and node.swap != str(env.swap):
         raise foreign(config, env, None)
     with report.step(f"delete cluster {env.name}"):
-        _remove(env)
+        remove(env)
     return True
 
 
 def environments() -> list[tuple[Environment, Owner | None, Node | None]]:
     """Every environment of this user with its owner record and node."""
-    home = state.state_home()
-    found = sorted(p.parent for p in home.glob("*/owner.json")) if home.is_dir() else []
-    return [(e, owner_of(e), inspect(e)) for e in (Environment(p.name) for p in found)]
+    return [(e, owner_of(e), inspect(e)) for e in map(Environment, Environment.names())]
 
 
 def delete_all() -> list[str]:
@@ -212,7 +211,7 @@ def delete_all() -> list[str]:
             state.lock(env.lock_file, f"environment {env.name}"),
             report.step(f"delete cluster {env.name}"),
         ):
-            _remove(env)
+            remove(env)
         gone.append(env.name)
     return gone
 
@@ -281,6 +280,7 @@ def _create(config: Config, env: Environment, image: NodeImage) -> None:
             ["kind", "create", "cluster", "--name", env.name, "--config", file,
              "--kubeconfig", env.kubeconfig, "--wait", f"{config.cluster.wait_s}s"],
             log=log,
+            on_line=lambda text, _stream: report.log(text),
             timeout_s=config.cluster.wait_s + 120,
         )  # fmt: skip
         if not done.ok:
@@ -320,7 +320,7 @@ def _restricted(reference: str) -> bool:
     return not int(found.stdout.split()[-1], 16) & (1 << 24)
 
 
-def _remove(env: Environment) -> None:
+def remove(env: Environment) -> None:
     """Delete cluster and state. kind is given our kubeconfig, or it would edit the user's."""
     tools.run(
         "kind", "delete", "cluster", "--name", env.name, "--kubeconfig", env.kubeconfig,

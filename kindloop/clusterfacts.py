@@ -46,6 +46,13 @@ class Environment:
 
     name: str
 
+    @staticmethod
+    def names() -> list[str]:
+        """The names of all environments of this user, sorted; the engine is not asked."""
+        home = state.state_home()
+        # A folder to mount tells of one whose record is lost.
+        return sorted({p.parent.name for p in (*home.glob("*/owner.json"), *home.glob("*/swap/"))})
+
     @property
     def home(self) -> Path:
         """Its folder in the state directory."""
@@ -75,6 +82,11 @@ class Environment:
     def lock_file(self) -> Path:
         """Held by every command that changes the environment."""
         return state.state_home() / f"{self.name}.lock"
+
+    @property
+    def watch_lock(self) -> Path:
+        """Held by its `dev-watch`: there is one at a time."""
+        return state.state_home() / f"{self.name}.watch.lock"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Literal
 __all__ = [
     "DEFAULT_PORTS",
     "NODE_PORTS",
+    "OTEL_DISABLED",
     "SUPERVISOR_PORT",
     "SUPERVISOR_STAGE",
     "SWAP_IN_POD",
@@ -46,6 +47,9 @@ SUPERVISOR_PORT = 9909
 """Where the supervisor answers inside the pod; nothing maps it to this machine."""
 SWAP_IN_POD = "/kindloop"
 """Where a pod sees the swap folder of its workload."""
+OTEL_DISABLED = "{otel.disabled}"
+"""Stands in `swap.env` for `false` where the environment has a collector (observability full), and
+for `true` else: OTEL_SDK_DISABLED wants that."""
 
 DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
     {
@@ -118,6 +122,9 @@ class Stage:
     """Files or folders that must exist afterwards; same placeholders as `run`."""
     needs: tuple[str, ...] = ()
     """Stages that must be fresh before this one runs."""
+    built_by: str = ""
+    """A stage that needs this one, and whose command builds it too, as cargo builds a library with
+    the program: this one's own command runs only when it is asked for by name. No outputs."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment variables added for the command; they count as inputs."""
     env_inputs: tuple[str, ...] = ()
@@ -169,7 +176,8 @@ class Swap:
     args: tuple[str, ...] | None = None
     """Its arguments; None takes those of the container in the manifests."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables over those of the container; they change by a swap, no rollout."""
+    """Environment variables over those of the container; they change by a swap, no rollout.
+    `{otel.disabled}` in a value is `false` where the environment has a collector, else `true`."""
     transport: Transport = "auto"
     """`mount`: the node sees this machine's folder. `exec`: a stream through the API server.
     `auto`: mount; where that is dead it stops and says what to do."""
@@ -285,6 +293,12 @@ class Config:
     """Manifests (absolute folder) of the observability stack; None takes those that kindloop
     ships."""
     load: Mapping[str, Load] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    """Names whose values are shown and logged as `***`. A name is looked up among the variables of
+    the environment in which a task is started (stages get those too), as a key in kindloop.yaml
+    (`stages.<name>.env`, `swap.env`), and in the manifests as a container's variable or a key of a
+    ConfigMap. Values of Kubernetes Secrets are masked without being named here; none is that is
+    shorter than 4 characters."""
 
     def swaps(self, workload: Workload) -> bool:
         """Whether its binary comes by a swap: profile `release` has it in the image."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kindloop import (
@@ -31,7 +32,7 @@ from kindloop.deployplan import (
     workload_images,
 )
 from kindloop.errors import KindloopError, RolloutFailed, Stale, Unhealthy
-from kindloop.supervised import Verdict
+from kindloop.supervised import Report, Verdict
 from kindloop.swap import Desk, Pushed
 from kindloop.swapplan import as_rollout, patience_s
 
@@ -135,7 +136,7 @@ def settle_swap(workload: Workload, desk: Desk, pushed: Pushed) -> Deployed:
         step.note(f"{swap.short(pushed.want.digest)} {', '.join(pushed.changed) or 'as it was'}")
         if verdict.state != "fresh":
             raise _failed(workload, desk, verdict)
-    took_s = answers(workload)
+    took_s = answers(desk.config, workload, verdict.pods)
     return Deployed(workload.name, workload.url, "", step.took_s, took_s, pushed.want.digest)
 
 
@@ -147,22 +148,40 @@ def restart(config: Config, workload: Workload, desk: Desk) -> Deployed:
     return _settle(config, workload, "", desk, pushed)
 
 
-def answers(workload: Workload) -> float:
-    """Wait for the URL itself: kube-proxy lags behind readiness by a second or two."""
+def answers(config: Config, workload: Workload, pods: Sequence[Report] = ()) -> float:
+    """Wait for the URL itself: kube-proxy lags behind readiness by a second or two.
+
+    `pods` is what their supervisors said: what listens on 127.0.0.1 in all of them is not waited
+    for any longer than that. Raises RolloutFailed.
+    """
     if not workload.url:
         return 0.0
+    unheard = bool(pods) and all(one.unheard for one in pods)
     with report.step(f"{workload.name} answers") as step:
         step.note(workload.url)
         try:
-            return verify.wait_quick(workload.url + workload.health, workload.ready_s)
+            wait_s = min(SERVICE_LAG_S, workload.ready_s) if unheard else workload.ready_s
+            return verify.wait_quick(workload.url + workload.health, wait_s)
         except Unhealthy as exc:
-            raise RolloutFailed(
+            if unheard:
+                raise _unheard(workload, pods[0].listens) from exc
+            raise rollout.proxy_trouble(config, workload) or RolloutFailed(
                 f"{workload.name} is ready in the cluster, but {exc.message}",
                 evidence=exc.evidence,
                 why="its Service has another targetPort or selector, or not the nodePort that the "
                 "kind configuration maps to this URL",
                 hint="invoke k8s.kubectl -- get service,endpointslices -o wide",
             ) from exc
+
+
+def _unheard(workload: Workload, listens: str) -> KindloopError:
+    port = listens.rpartition(":")[2]
+    return RolloutFailed(
+        f"{workload.name} listens on {listens} inside of its pod, where nobody else hears it",
+        why="a pod is reached at its own address, not at 127.0.0.1 or localhost",
+        hint=f"have it listen on 0.0.0.0:{port}: in its code, by the args of its container in "
+        f"{workload.manifests}, or by workloads.{workload.name}.swap.env; then: invoke dev-up",
+    )
 
 
 def _push(
@@ -193,8 +212,9 @@ def _settle(
 ) -> Deployed:
     if pushed is None:
         rollout_s = rollout.wait(config, workload)
-        return Deployed(workload.name, workload.url, image, rollout_s, answers(workload))
+        return Deployed(workload.name, workload.url, image, rollout_s, answers(config, workload))
     failed: list[KindloopError] = []
+    said: list[Report] = []
     gave_up = threading.Event()
 
     def ask() -> None:
@@ -202,6 +222,7 @@ def _settle(
         try:
             _await_new_pods(config, workload, desk)
             verdict = desk.settle(workload, pushed.want, workload.ready_s)
+            said.extend(verdict.pods)
             if verdict.state != "fresh":
                 failed.append(_failed(workload, desk, verdict))
             if not verdict.pods:
@@ -227,7 +248,7 @@ def _settle(
             why="the API server does not answer in time",
             hint="invoke dev-status",
         )
-    took_s = answers(workload)
+    took_s = answers(config, workload, said)
     return Deployed(workload.name, workload.url, image, rollout_s, took_s, pushed.want.digest)
 
 

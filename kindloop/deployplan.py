@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kindloop import cluster, images, manifests, stages, state, swapmanifests
+from kindloop import cluster, images, manifests, stages, state, swapenv, swapmanifests
 from kindloop.config import SUPERVISOR_STAGE, Config, Workload
 from kindloop.sources import workload_base
 from kindloop.swap import Desk
@@ -65,7 +65,10 @@ def plan(config: Config, platform: str, desk: Desk, *, with_binary: bool = False
         mounted = config.swaps(workload) and not with_binary
         chosen[workload.name] = desk.choice(workload).kind if mounted else "none"
         documents = swapmanifests.swappable(
-            documents, config, workload, transport=chosen[workload.name]
+            documents,
+            config,
+            swapenv.resolved(config, workload),
+            transport=chosen[workload.name],
         )
     return Plan(plans, documents, chosen, with_binary)
 

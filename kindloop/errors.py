@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 __all__ = [
     "EXIT_CODES",
     "BuildFailed",
     "CannotTell",
     "ConfigError",
+    "Failure",
     "Interrupted",
     "KindloopError",
     "Locked",
@@ -39,6 +40,23 @@ EXIT_CODES: dict[int, str] = {
     9: "not ours, or drifted",
     130: "interrupted",
 }
+
+
+class Failure(TypedDict):
+    """A failure for programs."""
+
+    type: str
+    """Its class in `kindloop.errors`, such as ToolMissing."""
+    message: str
+    """What failed."""
+    why: str
+    """The likely reason; empty when nobody knows."""
+    hint: str
+    """The next command or edit; may be empty."""
+    evidence: list[str]
+    """The last lines of output, or each mistake."""
+    exit_code: int
+    """The task's exit code."""
 
 
 class KindloopError(Exception):
@@ -72,6 +90,17 @@ class KindloopError(Exception):
         if self.hint:
             parts.append(f"  next: {self.hint}")
         return "\n".join(parts)
+
+    def as_json(self) -> Failure:
+        """The same for programs."""
+        return {
+            "type": type(self).__name__,
+            "message": self.message,
+            "why": self.why,
+            "hint": self.hint,
+            "evidence": list(self.evidence),
+            "exit_code": self.exit_code,
+        }
 
 
 class Unhealthy(KindloopError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,19 +22,21 @@ from kindloop import (
     rollout,
     stages,
     state,
+    swapenv,
     verify,
 )
-from kindloop.clusterfacts import owner_of
+from kindloop.clusterfacts import Environment, owner_of
 from kindloop.config import Config, Workload
 from kindloop.deploying import Deployed
 from kindloop.errors import (
-    CannotTell,
     ConfigError,
     KindloopError,
+    ToolFailed,
     ToolMissing,
 )
 from kindloop.sources import baking, fetched, node_image_source
 from kindloop.swap import Desk
+from kindloop.upplan import NodeSource, ToApply, UpPlan
 
 __all__ = [
     "Deployed",
@@ -43,7 +46,6 @@ __all__ = [
     "down_all",
     "ensure_cluster",
     "kubectl",
-    "logs",
     "node_image_source",
     "observe",
     "plan_up",
@@ -70,6 +72,7 @@ def up(
     engine = host.require_engine()
     with changing(config):
         ensure_cluster(config, recreate=recreate, platform=engine.platform, build=True)
+        swapenv.remember(config)
         deployed = deploying.deploy(config, engine.platform)
         observe(config, wait_all=wait_all)
     if wait_all:
@@ -115,7 +118,7 @@ def ensure_cluster(
     """Make the cluster be there; with `build`, run the stages too, beside a bake if one is due."""
     host.require_kind()
     if not cluster.needs_image(config, recreate=recreate):
-        cluster.ensure(config, None, recreate=recreate)
+        _ensure_there(config)
         if build:
             stages.build(config, engine_platform=platform)
         return
@@ -130,31 +133,41 @@ def ensure_cluster(
     cluster.ensure(config, cluster.inspect_image(fetched(source)), recreate=recreate)
 
 
+def _ensure_there(config: Config) -> None:
+    """Start the node if it is stopped; tell who has a port that it had before."""
+    try:
+        cluster.ensure(config, None)
+    except ToolFailed as exc:
+        if exc.argv[:2] == ("docker", "start"):
+            require_ports(config)
+        raise
+
+
 def diff(config: Config) -> str:
     """What `deploy` would change in the cluster, as a unified diff; empty when nothing."""
     cluster.require(config)
-    with Desk(config) as desk:
+    with Desk(config) as desk, apiserver.connect(config):
         planned = deploying.plan(config, host.require_engine().platform, desk)
     return manifests.diff(config, planned.documents)
 
 
-def plan_up(config: Config) -> list[str]:
-    """What `up` would do, a line each, without doing it."""
+def plan_up(config: Config) -> UpPlan:
+    """What `up` would do, without doing it."""
     engine = host.require_engine()
     facts = cluster.status(config)
-    lines = [f"cluster {config.name}: {facts['state']}"]
+    node = None
     if cluster.needs_image(config):
         source = node_image_source(config)
-        lines.append(f"  create it from {source.reference} ({source.how})")
-        if source.how == "bake":
-            lines.append(f"  {bake.explain(bake.remaining_s())}")
-    for decision in stages.explain(config, engine_platform=engine.platform):
-        verb = "run" if decision.stale else "keep"
-        lines.append(f"stage {decision.stage}: {verb} ({decision.reason})")
-    lines += [
-        f"workload {w.name}: apply {w.manifests.name}, {w.url}" for w in config.workloads.values()
-    ]
-    return lines + observing.explain(config)
+        left_s = bake.remaining_s() if source.how == "bake" else 0.0
+        node = NodeSource(source.reference, source.how, left_s)
+    return UpPlan(
+        config.name,
+        facts["state"],
+        node,
+        tuple(stages.explain(config, engine_platform=engine.platform)),
+        tuple(ToApply(w.name, w.manifests.name, w.url) for w in config.workloads.values()),
+        tuple(observing.explain(config)),
+    )
 
 
 def down(config: Config) -> bool:
@@ -179,10 +192,10 @@ def start(config: Config) -> None:
     with changing(config):
         if cluster.needs_image(config):
             cluster.require(config)  # there is no node to start: it says what to do
-        cluster.ensure(config, None)
+        _ensure_there(config)
         for workload in config.workloads.values():
             rollout.wait(config, workload)
-            deploying.answers(workload)
+            deploying.answers(config, workload)
         stack = observing.read(config)
         if stack and not stack.applied:  # `stop` has ended what brought it
             observe(replace(config, observability=stack.level, resources=stack.resources))
@@ -194,27 +207,6 @@ def restart(config: Config, name: str = "") -> None:
         cluster.require(config)
         for workload in _named(config, name):
             deploying.restart(config, workload, desk)
-
-
-def logs(config: Config, name: str = "", *, follow: bool = False, tail: int = 100) -> None:
-    """Show the log lines of the workloads' pods, with the pod's name in front."""
-    cluster.require(config)
-    base = [*cluster.kubectl_argv(config), "logs", "--prefix", f"--tail={tail}", "--all-containers"]
-    base += ["--follow"] if follow else []
-    with ExitStack() as stack:
-        children = {
-            w.name: stack.enter_context(
-                process.Child(
-                    [*base, f"deployment/{w.name}"], on_line=lambda text, _: report.output(text)
-                )
-            )
-            for w in _named(config, name)
-        }
-        failed = [w for w, child in children.items() if not child.wait().ok]
-    if failed:
-        raise CannotTell(
-            f"the log of {', '.join(failed)} could not be read to its end", hint="invoke dev-status"
-        )
 
 
 def smoke(config: Config, *, only: str | None = None) -> list[verify.Report]:
@@ -235,6 +227,8 @@ def smoke(config: Config, *, only: str | None = None) -> list[verify.Report]:
 def kubectl(config: Config, argv: Sequence[str]) -> int:
     """Run kubectl on this environment, its output as it comes; returns its exit code."""
     cluster.require(config)
+    with contextlib.suppress(KindloopError), apiserver.connect(config):
+        pass  # it knows the live Secrets now; what is wrong with the server, kubectl tells
     words = [*cluster.kubectl_argv(config), *argv]
     done = process.run(words, on_line=lambda text, _: report.output(text))
     return done.exit_code or 0
@@ -284,12 +278,15 @@ def require_ports(config: Config) -> None:
     taken = [p for p in host.ports_taken(config.cluster.host_ports()) if p.by != own]
     if taken:
         lines = [f"127.0.0.1:{p.port} ({p.name}) is taken by {p.by}" for p in taken]
+        by = {f"container {Environment(name).node}": name for name in Environment.names()}
+        end = f"invoke dev-stop {by[taken[0].by]}" if taken[0].by in by else "end it"
+        other = f"KINDLOOP_PORT_OFFSET={config.cluster.port_offset + 100}"
         raise KindloopError(
             "ports that the cluster needs are taken",
             evidence=lines,
             why="another program or environment listens there; kind can add no port later",
-            hint="end it, or move this environment: KINDLOOP_PORT_OFFSET=100 invoke dev-up, "
-            "or leave one out in kindloop.yaml: cluster.ports.<name>: off",
+            hint=f"{end}, or move this environment: {other} invoke dev-up, or leave one out in "
+            "kindloop.yaml: cluster.ports.<name>: off",
         )
 
 
@@ -304,7 +301,7 @@ def _end_observing(config: Config) -> None:
 def _farewell(config: Config, deployed: list[Deployed], *, watching: bool) -> None:
     env = cluster.environment(config)
     for one in deployed:
-        report.output(f"{one.workload}: {one.url}")
+        report.output(f"{one.workload}: {one.url or 'in the cluster only'}")
     if observing.read(config):
         with apiserver.connect(config) as api:
             for part in observing.look(config, api):

@@ -8,7 +8,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
-from kindloop import cluster, deploying, deployplan, host, rollout, stages, swap, swapfiles, verify
+from kindloop import (
+    cluster,
+    deploying,
+    deployplan,
+    host,
+    rollout,
+    stages,
+    swap,
+    swapenv,
+    swapfiles,
+    verify,
+)
 from kindloop.config import Config, Workload
 from kindloop.errors import BuildFailed, KindloopError, ToolFailed
 from kindloop.fingerprint import Digests
@@ -110,6 +121,7 @@ def _not_published(config: Config, workload: Workload, digest: str) -> tuple[str
         return ()
     files = swapfiles.tree_files(config.app.root, workload.sync, workload=workload.name)
     tree = swapfiles.digest_sources(files) if workload.sync else None
+    workload = swapenv.resolved(config, workload)
     return swap.changes(want, workload, Placed(digest, want.size), tree, restart=True)
 
 

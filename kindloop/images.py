@@ -123,6 +123,7 @@ def build(config: Config, image: ImagePlan) -> bool:
              "--build-arg", f"BASE={image.base}", "--label", f"{LABEL}={config.name}",
              "--network", "none", context],
             log=log,
+            on_line=lambda text, _stream: report.log(text),
         )  # fmt: skip
         if not done.ok:
             raise BuildFailed(

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
 
+from kindloop import report
+
 __all__ = ["KEYS", "Keys"]
 
 KEYS = "rgptlLq?"
@@ -26,6 +28,11 @@ KEYS = "rgptlLq?"
 _QUIT = "\x03\x04"  # Ctrl-C where it makes no signal, Ctrl-D
 _ESCAPED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
 """What an arrow or function key sends (ECMA-48), or Alt with another key."""
+_NAMED = {
+    "\x1b[A": "up", "\x1bOA": "up", "\x1b[B": "down", "\x1bOB": "down", "\x1b[5~": "page up",
+    "\x1b[6~": "page down", "\x1b[H": "home", "\x1b[F": "end", "\x1b": "escape",
+}  # fmt: skip
+"""Keys that only a screen hears."""
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _BACKGROUND_S = 0.25
 """Seconds between two looks whether the terminal is ours again: no signal may say so."""
@@ -35,13 +42,21 @@ class Keys:
     """Calls `on_key` with each key of `KEYS`, in a thread of its own, while its context lasts.
 
     "q" also stands for Ctrl-D and a terminal that closed. Ctrl-C stays the signal that it is.
-    After Ctrl-Z and `fg` it goes on. `on_key` must not wait for whoever leaves the context. Enter
-    it in the main thread: others may not handle signals, and then the terminal is not restored when
-    a signal ends us.
+    After Ctrl-Z and `fg` it goes on. A `screen` hears each key first, arrows too, and leaves the
+    terminal before we are stopped or ended by a signal. `on_key` must not wait for whoever leaves
+    the context. Enter it in the main thread: others may not handle signals, and then the terminal
+    is not restored when a signal ends us.
     """
 
-    def __init__(self, on_key: Callable[[str], None], stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        on_key: Callable[[str], None],
+        stream: TextIO | None = None,
+        *,
+        screen: report.Screen | None = None,
+    ) -> None:
         self._on_key = on_key
+        self._screen = screen
         self._stream = stream
         self._fd = -1
         self._saved: list[Any] | None = None
@@ -87,9 +102,15 @@ class Keys:
 
     def _read(self) -> None:
         while (text := self._typed()) is not None:
+            if self._screen:
+                for named in _ESCAPED.findall(text):
+                    self._screen.takes(_NAMED.get(named, ""))
             for key in _ESCAPED.sub("", text):
-                if key in KEYS or key in _QUIT:
-                    self._on_key("q" if key in _QUIT else key)
+                self._tell("q" if key in _QUIT else key)
+
+    def _tell(self, key: str) -> None:
+        if key in KEYS and not (self._screen and self._screen.takes(key)):
+            self._on_key(key)
 
     def _typed(self) -> str | None:
         """What was typed, maybe nothing; None at the end."""
@@ -143,13 +164,18 @@ class Keys:
         wanted = {signal.SIGTSTP: self._pass_on, signal.SIGCONT: self._on_continue}
         wanted |= dict.fromkeys(_ENDINGS, self._pass_on)
         for number, handler in wanted.items():
-            # Whoever handles an ending ends us in order, and our context is left.
-            if signal.getsignal(number) in (signal.SIG_DFL, None):
-                self._handlers[number] = (handler, signal.SIG_DFL)
+            # Whoever handles an ending ends us in order, and our context is left. A screen that
+            # handles the others would leave the modes as they are.
+            before = signal.getsignal(number)
+            screens = self._screen is not None and number not in (signal.SIGTERM, signal.SIGHUP)
+            if screens or before in (signal.SIG_DFL, None):
+                self._handlers[number] = (handler, before or signal.SIG_DFL)
                 signal.signal(number, handler)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         """Give the terminal back, then let the signal do what it does: stop us, or end us."""
+        if self._screen:
+            self._screen.leave()
         self._give_back()
         before = signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -160,6 +186,8 @@ class Keys:
     def _on_continue(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self._nudge(b"c")
+        if self._screen:
+            self._screen.resume()
 
     def _nudge(self, what: bytes) -> None:
         if self._wake:

@@ -126,7 +126,18 @@ def _run(argv: tuple[str, ...], load: Load, folder: Path, stop: Stop | None) -> 
     with process.Child(
         argv, cwd=folder, log=folder / _LOG, on_line=show, grace_s=ENDING_S
     ) as child:
-        return child.wait(loadplan.longest_s(load), stop=stop)
+        ended = child.wait(loadplan.longest_s(load), stop=stop)
+    _mask(folder)
+    return ended
+
+
+def _mask(folder: Path) -> None:
+    """Take secrets out of what goose has written, where there are any."""
+    for path in (each for each in folder.iterdir() if each.name in (HTML, JSON)):
+        text = path.read_text(encoding="utf-8")
+        hidden = report.masked(text)
+        if hidden != text:
+            state.write_atomic(path, hidden)
 
 
 def _outcome(folder: Path, ended: Completed) -> Outcome:

@@ -128,7 +128,7 @@ def _swapped(
         raise ValueError(f"workload {workload.name} has no artifact")
     report.line(f"{workload.name} runs its release build meanwhile")
     try:
-        served = deploying.settle_swap(workload, desk, desk.push(workload, artifact))
+        served = deploying.settle_swap(workload, desk, desk.push(workload, artifact, for_load=True))
         yield Build("release", served.digest)
     finally:
         report.line(f"{workload.name} runs its {config.profile} build again")

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from kindloop import cluster, report, state, tools
+from kindloop import cluster, report, secrecy, state, tools
 from kindloop._yaml import display
 from kindloop.config import Config
 from kindloop.errors import ConfigError, KindloopError, RolloutFailed, ToolFailed
@@ -137,6 +137,7 @@ def render(
     documents = [d for d in yaml.safe_load_all(result.stdout) if d]
     if not all("apiVersion" in d for d in documents):
         raise _render_failed(folders, ())  # kustomize lets it pass
+    secrecy.mask_objects(config, documents)
     return documents
 
 

@@ -259,7 +259,7 @@ class Child:
         with self._lock:
             self.tail.extend(lines)
             if self._log and not self._log.closed:
-                self._log.write("\n".join(lines) + "\n")
+                self._log.write(report.masked("\n".join(lines)) + "\n")
                 self._log.flush()
         try:
             if self._on_line and not self._error:

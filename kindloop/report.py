@@ -1,7 +1,9 @@
 """What the user sees: steps with their times, lines, warnings. The only module that prints.
 
 Domain rooms call `step`, `line`, `warn`; which renderer answers is decided once, by the task
-layer, with `use`. Events are plain dataclasses, so the JSON renderer cannot drift from the text.
+layer, with `use`.
+
+Secrets are masked here, before any renderer has them; see `mask_with`.
 """
 
 from __future__ import annotations
@@ -12,70 +14,45 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol, TextIO
+from dataclasses import fields
+from types import TracebackType
+from typing import Any, TextIO
+
+from kindloop.events import SCHEMA, Event, Kind, Renderer, Screen, Silent
+from kindloop.masking import Known
 
 __all__ = [
     "Event",
     "JsonLines",
     "Plain",
     "Renderer",
+    "Screen",
     "Silent",
     "Step",
+    "begin",
     "call_program",
     "current",
     "data",
+    "error",
     "key",
     "line",
+    "log",
+    "mask_with",
+    "masked",
+    "masked_data",
     "output",
+    "record",
     "save",
+    "screen",
     "spoken",
     "step",
     "use",
     "verbose",
     "warn",
 ]
-
-Kind = Literal["started", "line", "command", "warning", "ended", "output", "save", "key"]
-SCHEMA = 1
-"""Version of the JSON lines; raised when a field changes its meaning."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened. `t_s` is seconds since the epoch, `took_s` a duration in seconds.
-
-    `save`: what became of a save, in one line. `key`: what a key pressed in the watch did.
-    """
-
-    kind: Kind
-    step: str
-    text: str = ""
-    ok: bool = True
-    took_s: float | None = None
-    t_s: float = 0.0
-    data: Mapping[str, Any] | None = None
-    """The facts behind the text, for programs: JSON values, paths and tuples."""
-
-
-class Renderer(Protocol):
-    """Shows events to somebody."""
-
-    verbosity: int
-
-    def show(self, event: Event) -> None:
-        """Show one event now."""
-
-
-class Silent:
-    """Shows nothing: the renderer of a library call and of tests."""
-
-    verbosity = 0
-
-    def show(self, event: Event) -> None:
-        """Drop the event."""
 
 
 class Plain:
@@ -88,15 +65,24 @@ class Plain:
 
     def show(self, event: Event) -> None:
         """Write the event to the stream, flushed: a watcher of the pipe sees it at once."""
+        text = self.text(event)
+        if text is not None:
+            self.write(text)
+
+    def text(self, event: Event) -> str | None:
+        """The line of an event; asked once for each, as steps indent what is in them."""
         text = self._text(event)
         if event.kind == "started":
             self._depth += 1
         if event.kind == "ended":
             self._depth -= 1
-        if text is not None:
-            stream = sys.stdout if self.stream is None else self.stream
-            stream.write(text + "\n")
-            stream.flush()
+        return text
+
+    def write(self, text: str) -> None:
+        """Write a line that `text` gave, now or earlier."""
+        stream = sys.stdout if self.stream is None else self.stream
+        stream.write(text + "\n")
+        stream.flush()
 
     def _text(self, event: Event) -> str | None:
         indent = "  " * max(self._depth - (event.kind == "ended"), 0)
@@ -115,8 +101,9 @@ class Plain:
                 return f"{indent}{event.text}"
             case "warning":
                 return f"{indent}warning: {event.text}"
-            case "output" | "save" | "key":
-                return event.text
+            case "output" | "save" | "key" | "log" | "error":
+                # An error stands on standard error, by who ends the task; a log is in its file.
+                return None if event.kind in ("log", "error") else event.text
 
 
 class JsonLines:
@@ -144,6 +131,9 @@ _COMMAND = re.compile(r"\binvoke (?=[a-z0-9]+[-.][a-z]|build\b)")
 _program = "invoke"
 _renderer: Renderer = Silent()
 _steps: list[str] = []
+_told = False
+"""Whether this task has printed its document."""
+_known = Known()
 _lock = threading.RLock()
 """The output of children is shown from threads of theirs: one event at a time."""
 
@@ -169,6 +159,24 @@ def call_program(name: str) -> None:
 def spoken(text: str) -> str:
     """`text` with its commands as the user calls them: `kindloop dev-up` for `invoke dev-up`."""
     return text if _program == "invoke" else _COMMAND.sub(f"{_program} ", text)
+
+
+def screen() -> Screen | None:
+    """The renderer in use, if it has the whole terminal."""
+    return _renderer if isinstance(_renderer, Screen) else None
+
+
+def mask_with(values: Iterable[str]) -> None:
+    """From now on show and write `***` for these values too: the one place where they are told.
+
+    All events and documents are masked, and tracebacks. Who writes a file of what others said
+    calls `masked`, or `masked_data` for what is JSON.
+    """
+    if _known.add(values):
+        sys.excepthook, threading.excepthook = _crashed, _thread_crashed
+
+
+masked, masked_data = _known.text, _known.data
 
 
 def verbose() -> bool:
@@ -220,6 +228,14 @@ def warn(text: str) -> None:
     _emit("warning", _where(), text)
 
 
+def log(text: str) -> None:
+    """Show a line of a running program: on a screen, or with `-v`; it is in a log file besides."""
+    if verbose():
+        line(text)
+    elif screen():
+        _emit("log", _where(), text)
+
+
 def command(text: str) -> None:
     """Show the exact command about to run (with `-v`)."""
     _emit("command", _where(), text)
@@ -246,9 +262,39 @@ def key(text: str, *, data: Mapping[str, Any] | None = None) -> None:
     _emit("key", _where(), text, data=data)
 
 
+def error(facts: Mapping[str, Any], *, in_line: bool = False) -> None:
+    """Tell programs that a task failed: the last event, or a document where there is none yet.
+
+    `in_line`: the task prints a document a line, and the error is one more.
+    """
+    told = {n: spoken(value) if isinstance(value, str) else value for n, value in facts.items()}
+    if isinstance(_renderer, JsonLines):
+        _emit("error", _where(), str(facts["message"]), ok=False, data=told)
+    elif in_line:
+        record({"schema": SCHEMA, "error": told})
+    elif not _told:
+        data({"schema": SCHEMA, "error": told})
+
+
+def begin() -> None:
+    """A task begins: it has told nothing yet."""
+    global _told
+    _told = False
+
+
 def data(value: Any) -> None:
     """Print a JSON document for `--json` tasks, keys in the order they were given."""
-    sys.stdout.write(spoken(json.dumps(value, indent=2)) + "\n")
+    global _told
+    _told = True
+    sys.stdout.write(spoken(json.dumps(masked_data(value), indent=2)) + "\n")
+    sys.stdout.flush()
+
+
+def record(value: Mapping[str, Any]) -> None:
+    """Print one of many JSON documents, on a line of its own."""
+    global _told
+    _told = True
+    sys.stdout.write(json.dumps(masked_data(value)) + "\n")
     sys.stdout.flush()
 
 
@@ -264,7 +310,18 @@ def _emit(
     took = None if took_s is None else round(took_s, 3)
     with _lock:
         now_s = round(time.time(), 3)
-        _renderer.show(Event(kind, step_name, spoken(text), ok, took, now_s, data))
+        text, known = spoken(masked(text)), masked_data(data)
+        _renderer.show(Event(kind, masked(step_name), text, ok, took, now_s, known))
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python prints of an error that nobody has caught."""
+    sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _thread_crashed(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit and args.exc_value is not None:
+        _crashed(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _where() -> str:

@@ -16,9 +16,10 @@ from typing import Any
 from kindloop import cluster, process, report
 from kindloop.config import Config, Workload
 from kindloop.errors import KindloopError, RolloutFailed
+from kindloop.hostfacts import MIN_INOTIFY_INSTANCES
 from kindloop.pods import Trouble, complete, current_pods, last_probe_failure, summary, trouble
 
-__all__ = ["documents", "logs_tail", "objects", "renew", "wait"]
+__all__ = ["documents", "logs_tail", "objects", "proxy_trouble", "renew", "wait"]
 
 LOG_LINES = 20
 ASK_S = 0.2
@@ -64,6 +65,30 @@ def logs_tail(config: Config, pod: str, *, previous: bool = False) -> list[str]:
         config, "logs", pod, f"--tail={LOG_LINES}", *flags, check=False, quiet=True
     )
     return found.stdout.splitlines()
+
+
+def proxy_trouble(config: Config, workload: Workload) -> RolloutFailed | None:
+    """Why no URL leads to the pods, when kube-proxy in the node is to blame; else None."""
+    there = ("--namespace=kube-system", "--selector=k8s-app=kube-proxy")
+    found = cluster.kubectl(config, "get", "pods", *there, "--output=json", check=False, quiet=True)
+    pods = json.loads(found.stdout)["items"] if found.ok else []
+    states = [s for p in pods for s in p.get("status", {}).get("containerStatuses", [])]
+    if not pods or any(one.get("ready") for one in states):
+        return None
+    flags = (*there, f"--tail={LOG_LINES}")
+    lines = cluster.kubectl(config, "logs", *flags, check=False, quiet=True).stdout.splitlines()
+    starved = any("too many open files" in line for line in lines)
+    again = f"sudo sysctl fs.inotify.max_user_instances={MIN_INOTIFY_INSTANCES}; then: "
+    return RolloutFailed(
+        f"{workload.name} is ready, but no URL leads to it: kube-proxy does not run in the node "
+        f"({summary(pods)})",
+        evidence=lines[-3:],
+        why="this machine has no inotify instance left for it: clusters, editors and watches "
+        "share them"
+        if starved
+        else "it makes the rules that lead from a NodePort to the pods",
+        hint=f"{again if starved else ''}invoke dev-stop && invoke dev-start",
+    )
 
 
 def _settled(config: Config, workload: Workload) -> list[Object] | None:

@@ -6,7 +6,7 @@ What a round has to do (`Job`), what the periodic look finds undone (`missed`), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -24,6 +24,7 @@ __all__ = [
     "Saved",
     "Standing",
     "generator",
+    "hopeful",
     "missed",
     "parts_of",
     "reason_of",
@@ -92,7 +93,7 @@ class Saved:
     parts: Mapping[str, float] = field(default_factory=dict)
     """Seconds by name, in the order they were spent."""
     paths: tuple[str, ...] = ()
-    """What was saved, relative to the checkout."""
+    """What was saved, relative to the checkout, or to app.root where that lies elsewhere."""
     shown: str = ""
     """The same, short."""
     reason: str = ""
@@ -179,6 +180,23 @@ def generator(stages: Mapping[str, Stage]) -> str:
     return "generate" if "generate" in stages else next(finishing, "")
 
 
+def hopeful(
+    stages: Mapping[str, Stage],
+    needs: Mapping[str, Collection[str]],
+    tried: Collection[str],
+    touched: Collection[str],
+) -> list[str]:
+    """All stages but those that failed as they are now, and what needs them.
+
+    `needs` has each stage with all that it needs, by its name. `tried` are those that failed, of
+    `touched` something was saved since.
+    """
+    # What another stage builds was tried with that one, and is tried again with it.
+    asked = {n: {*needs[n], *needs.get(stages[n].built_by, ())} for n in needs}
+    stuck = {name for name in asked if name in tried and asked[name].isdisjoint(touched)}
+    return [name for name in stages if stuck.isdisjoint({*needs[name], stages[name].built_by})]
+
+
 def missed(
     stages: Mapping[str, Stage],
     decisions: Sequence[Decision],
@@ -192,9 +210,18 @@ def missed(
     """
     stuck: set[str] = set()
     found = []
+    stale = {decision.stage for decision in decisions if decision.stale}
+
+    def as_tried(name: str) -> bool:
+        """Whether it failed as it is now, and with it what its command builds too."""
+        parts = [one for one in stale if stages[one].built_by == name]
+        return all(_as_tried(observed[one], tried.get(one)) for one in (name, *parts))
+
     for decision in decisions:
         name = decision.stage
-        if stuck.intersection(stages[name].needs) or _as_tried(observed[name], tried.get(name)):
+        if stages[name].built_by in tried:
+            continue  # it is built, and judged, with that one
+        if stuck.intersection(stages[name].needs) or as_tried(name):
             stuck.add(name)
         elif decision.stale:
             found.append(name)

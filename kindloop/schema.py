@@ -7,19 +7,17 @@ reads it; draft 7, which every editor knows.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from kindloop import config as settings
 from kindloop._checks import range_of
 from kindloop._yaml import Keys
+from kindloop.described import field_text
 from kindloop.loading import FILE_KEYS, File
 
 __all__ = ["document"]
@@ -29,6 +27,8 @@ TEXT: Mapping[str, Any] = {"type": ["string", "number", "boolean"]}
 """What stands without quotes is text too where text is wanted: `1.10`, `true`."""
 OFF: Mapping[str, Any] = {"enum": ["off", None]}
 """How a setting that may be off is switched off."""
+_NONE = re.compile(r"\bNone(?: \(`off` in the file\))?")
+"""What stands for `off` in the code."""
 _ABSOLUTE = re.compile(r" ?\(absolute(?: (\w+))?\)")
 
 
@@ -103,10 +103,6 @@ def _leaf(kind: Any, keys: Keys) -> dict[str, Any]:
     return dict(TEXT)
 
 
-def _required(one: Field[Any]) -> bool:
-    return one.default is one.default_factory is MISSING
-
-
 def _default(one: Field[Any]) -> Any:
     if one.default_factory is not MISSING:
         return one.default_factory()
@@ -115,31 +111,10 @@ def _default(one: Field[Any]) -> Any:
 
 def _described(owner: Any, name: str) -> str:
     """The text below the field in `config`, whichever class declares it."""
-    declaring = (c for c in owner.__mro__ if name in inspect.get_annotations(c))
-    declared = next(declaring, owner)
-    text = _texts().get((declared.__name__, name), "")
+    text = _NONE.sub("`off`", field_text(owner, name))
     kind = get_type_hints(owner)[name]
     if kind is Path or Path in get_args(kind):
         # There they are absolute; in the file they are as the user writes them.
         plain = _ABSOLUTE.sub(lambda m: f" ({m[1]})" if m[1] else "", text)
         text = f"{plain} Relative to this file; ${{NAME}} is that variable of the environment."
     return text
-
-
-@cache
-def _texts() -> Mapping[tuple[str, str], str]:
-    """The string below each field, by class and field."""
-    found: dict[tuple[str, str], str] = {}
-    for node in ast.parse(inspect.getsource(settings)).body:
-        if isinstance(node, ast.ClassDef):
-            for one, following in zip(node.body, node.body[1:], strict=False):
-                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
-                    text = _text(following)
-                    found[node.name, one.target.id] = " ".join(text.split())
-    return found
-
-
-def _text(node: ast.stmt) -> str:
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return str(node.value.value)
-    return ""

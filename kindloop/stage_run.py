@@ -121,7 +121,7 @@ class _Log:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[str] = path.open("w", encoding="utf-8")
-        self._file.write(header + "\n")
+        self._file.write(report.masked(header) + "\n")
 
     def take(self, line: str, stream: process.Stream) -> None:
         """Write a line; called from the threads that read both streams of the child."""
@@ -129,10 +129,9 @@ class _Log:
             text = self.messages.read(line) if stream == "out" else line
             if text is None or self._file.closed:
                 return
-            self._file.write(text + "\n")
+            self._file.write(report.masked(text) + "\n")
             self._file.flush()
-            if report.verbose():
-                report.line(text)
+            report.log(text)
             self.tail = (self.tail + text.splitlines())[-TAIL_LINES:]
 
     def __enter__(self) -> Self:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kindloop import cargo, fingerprint
+from kindloop import cargo, fingerprint, report
 from kindloop.config import Stage
 from kindloop.stage_plan import Observed, order
 from kindloop.stage_site import Site
@@ -54,14 +55,27 @@ def inspect_stage(site: Site, name: str, *, strict: bool = False, outputs: bool 
     inputs = fingerprint.digest_inputs(site.root, patterns, site.digests, may_miss=may_miss)
     observed = Observed(
         command=stage.run,
-        settings=site.settings(stage),
-        env_inputs={variable: os.environ.get(variable) for variable in stage.env_inputs},
+        settings=_remembered(site.settings(stage)),
+        env_inputs={
+            **dict.fromkeys(stage.env_inputs),
+            **_remembered({n: os.environ[n] for n in stage.env_inputs if n in os.environ}),
+        },
         tools={tool: site.toolchain.version(tool) for tool in stage.tools},
         inputs=_without_outputs(site, stage, inputs),
         missing=tuple(missing),
         left=site.left(name),
     )
     return look_at_outputs(site, stage, observed) if outputs else observed
+
+
+def _remembered(values: Mapping[str, str]) -> dict[str, str]:
+    """Values of variables as records have them: of one with a secret its digest."""
+    return {
+        name: value
+        if report.masked(value) == value
+        else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
+        for name, value in values.items()
+    }
 
 
 def look_at_outputs(site: Site, stage: Stage, observed: Observed) -> Observed:

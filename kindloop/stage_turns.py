@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -56,6 +56,21 @@ class Attempt:
     superseded: bool = False
     """Whether it ended before all had their turn, because of a newer save."""
 
+    def parts(self, stages: Mapping[str, Stage]) -> list[str]:
+        """Those that a failed stage's command would have built too."""
+        skipped = self.skipped.items()
+        return [name for name, failed in skipped if stages[name].built_by == failed]
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A stage that is about to run, or whose command another's takes the place of."""
+
+    stage: Stage
+    observed: Observed
+    needs: Mapping[str, str]
+    """Key of each needed stage."""
+
 
 class Turns:
     """One turn after another, until all had theirs, one failed, or a newer save came."""
@@ -79,20 +94,27 @@ class Turns:
         self._fail_fast = fail_fast
         self._seen = seen or {}
         self._keys: dict[str, str] = {}
+        self._waiting: dict[str, list[Built]] = {}
+        """Stages that another one's command will build, by its name."""
+        self._due: dict[str, _Due] = {}
+        """The same with what was observed, by their own names."""
         self._done = Attempt()
 
     def all(self, names: Iterable[str]) -> Attempt:
         """Give `names` and their needs their turns."""
         done, stages = self._done, self._site.config.stages
-        for name in order(stages, names):
+        ordered = order(stages, names)
+        for name in ordered:
             if self._stop and self._stop.is_set():
                 return replace(done, superseded=True)
-            lacking = next((need for need in stages[name].needs if need not in done.built), None)
+            needs = stages[name].needs
+            ready = {*done.built, *self._due}
+            lacking = next((need for need in needs if need not in ready), None)
             if lacking:
-                done.skipped[name] = done.skipped.get(lacking, lacking)
+                self._skip(name, done.skipped.get(lacking, lacking))
                 continue
             try:
-                done.built[name] = self._turn(stages[name])
+                built = self._turn(stages[name], waits=stages[name].built_by in ordered)
             except Superseded:
                 return replace(done, superseded=True)
             except Interrupted:
@@ -101,11 +123,29 @@ class Turns:
                 if self._fail_fast:
                     raise
                 done.failed[name] = exc
+                self._skip_parts(name, name)
+            else:
+                if built:
+                    for one in (*self._waiting.pop(name, ()), built):
+                        done.built[one.name] = one
         return done
 
-    def _turn(self, stage: Stage) -> Built:
-        """Run the stage if it is stale; how it is afterwards."""
+    def _skip(self, name: str, why: str) -> None:
+        self._done.skipped[name] = why
+        self._skip_parts(name, why)
+
+    def _skip_parts(self, name: str, why: str) -> None:
+        """What the stage's command would have built is not built either."""
+        for part in self._waiting.pop(name, ()):
+            self._done.skipped[part.name] = why
+
+    def _turn(self, stage: Stage, *, waits: bool) -> Built | None:
+        """Run the stage if it is stale; how it is afterwards.
+
+        None when it `waits` for the stage whose command builds it too, which then runs.
+        """
         site, name = self._site, stage.name
+        parts = [self._renewed(part.name) for part in self._waiting.get(name, ())]
         needs = {need: self._keys[need] for need in stage.needs}
         with report.step(name) as step:
             record = site.record(name)
@@ -116,13 +156,24 @@ class Turns:
                 decision = decide(name, record, observed, needs)
             if name in self._forced and not decision.stale:
                 decision = replace(decision, stale=True, reason="forced")
+            if parts and not decision.stale:
+                reason = f"builds {parts[0].stage.name}, which is stale"
+                decision = replace(decision, stale=True, reason=reason)
+            due = _Due(stage, observed, needs)
+            if decision.stale and waits:
+                step.note(f"{decision.reason}, built by {stage.built_by}")
+                self._due[name], self._keys[name] = due, key_of(observed, needs)
+                built = Built(name, True, decision.reason, 0.0, {})
+                self._waiting.setdefault(stage.built_by, []).append(built)
+                return None
             step.note(decision.reason)
             if decision.stale or record is None:
                 if self._on_turn:
-                    self._on_turn(name, observed)
+                    for one in (*parts, due):
+                        self._on_turn(one.stage.name, one.observed)
                 began_s = time.monotonic()
                 try:
-                    record = _run(site, stage, observed, needs, self._stop, self._on_made)
+                    record = _run(site, due, parts, self._stop, self._on_made)
                 except Superseded:
                     step.note("superseded")
                     raise
@@ -132,6 +183,12 @@ class Turns:
         self._keys[name] = record.key
         return Built(name, decision.stale, decision.reason, record.duration_s, outputs)
 
+    def _renewed(self, name: str) -> _Due:
+        """A stage that has waited, as it is now: it may have been edited since."""
+        due = self._due[name] = replace(self._due[name], observed=self._look(name))
+        self._keys[name] = key_of(due.observed, due.needs)
+        return due
+
     def _look(self, name: str) -> Observed:
         seen = self._seen.get(name)
         if seen is None or seen.missing or any(built.ran for built in self._done.built.values()):
@@ -139,21 +196,15 @@ class Turns:
         return seen
 
 
-def _run(  # noqa: PLR0917
-    site: Site,
-    stage: Stage,
-    observed: Observed,
-    needs: Mapping[str, str],
-    stop: Stop | None,
-    on_made: OnMade | None,
+def _run(
+    site: Site, due: _Due, parts: Sequence[_Due], stop: Stop | None, on_made: OnMade | None
 ) -> Record:
+    """Run the command; `parts` are built by it too, and recorded with it."""
+    stage = due.stage
     stage_guard.refuse_foreign_edits(site, stage)
     before = stage_guard.look(site, stage)
-    stage_guard.date_anew(site, stage, observed)
     absent = [lock for lock in own_locks(site, stage) if not lock.exists()]
-    files = observed.left.files if observed.left else {}
-    mark = Left("interrupted", files, observed.inputs, time.time())
-    site.mark(stage.name, mark)
+    marks = {one.stage.name: _begun(site, one) for one in (*parts, due)}
     started_s = time.monotonic()
     try:
         execute(site, stage, stop)
@@ -161,39 +212,70 @@ def _run(  # noqa: PLR0917
             on_made(stage.name, site.path(stage, stage.outputs[0]))
         product = made(site, stage)
         outputs = _whole(stage, product.outputs)
-        after = stage_state.after_run(site, stage, observed, absent)
+        # A lock file that the command has written is in the keys of the parts, and by them in ours.
+        recorded = {one.stage.name: _record(site, one, absent, marks) for one in parts}
+        needs = {name: _key(recorded, name, key) for name, key in due.needs.items()}
+        took_s = round(time.monotonic() - started_s, 3)
+        record = replace(
+            _record(site, replace(due, needs=needs), absent, marks),
+            outputs=outputs,
+            files=product.files,
+            duration_s=took_s,
+        )
     except BaseException as exc:
-        _leave(site, stage, mark, before, exc)
+        _leave(site, due, marks, before, exc)
         if isinstance(exc, KeyboardInterrupt):
             raise Interrupted(
                 f"stage {stage.name} was interrupted", hint="invoke build (starts it again)"
             ) from None
         raise
-    record = Record(
-        key_of(after, needs),
+    for name, one in {**recorded, stage.name: record}.items():
+        site.keep(name, one)
+    return record
+
+
+def _begun(site: Site, due: _Due) -> Left:
+    """Remember that the stage has not ended well (yet)."""
+    observed = due.observed
+    stage_guard.date_anew(site, due.stage, observed)
+    files = observed.left.files if observed.left else {}
+    mark = Left("interrupted", files, observed.inputs, time.time())
+    site.mark(due.stage.name, mark)
+    return mark
+
+
+def _record(site: Site, due: _Due, absent: Collection[Path], marks: Mapping[str, Left]) -> Record:
+    """The record of a stage without outputs that has just ended well."""
+    after = stage_state.after_run(site, due.stage, due.observed, absent)
+    return Record(
+        key_of(after, due.needs),
         after.command,
         after.settings,
         after.env_inputs,
         after.tools,
         after.inputs,
-        needs,
-        outputs,
-        product.files,
-        round(time.monotonic() - started_s, 3),
-        mark.started_s,
+        due.needs,
+        {},
+        {},
+        0.0,
+        marks[due.stage.name].started_s,
     )
-    site.keep(stage.name, record)
-    return record
+
+
+def _key(recorded: Mapping[str, Record], name: str, key: str) -> str:
+    return recorded[name].key if name in recorded else key
 
 
 def _leave(
-    site: Site, stage: Stage, mark: Left, before: stage_guard.Before, exc: BaseException
+    site: Site, due: _Due, marks: Mapping[str, Left], before: stage_guard.Before, exc: BaseException
 ) -> None:
     """Leave no half-written output, and remember which tracked files are the stage's own work."""
-    stage_guard.discard_unfinished(site, stage, before)
+    stage_guard.discard_unfinished(site, due.stage, before)
     failed = isinstance(exc, KindloopError) and not isinstance(exc, Interrupted)
     how: Literal["failed", "interrupted"] = "failed" if failed else "interrupted"
-    site.mark(stage.name, replace(mark, how=how, files=tree_files(site, stage)))
+    for name, mark in marks.items():
+        files = tree_files(site, due.stage) if name == due.stage.name else mark.files
+        site.mark(name, replace(mark, how=how, files=files))
 
 
 def _whole(stage: Stage, outputs: Mapping[str, str | None]) -> dict[str, str]:

@@ -6,6 +6,7 @@ of an environment, by name; and `.kindloop/` of a checkout, which `git clean` ma
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -17,10 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kindloop import report
 from kindloop.errors import Locked
 
 __all__ = [
     "cache_home",
+    "holder",
     "lock",
     "private_dir",
     "read_json",
@@ -97,13 +100,28 @@ def lock(path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
         _take(file.fileno(), path, what, time.monotonic() + wait_s)
         file.seek(0)
         file.truncate()
-        json.dump({"pid": os.getpid(), "command": " ".join(sys.argv), "since": time.time()}, file)
+        command = report.masked(" ".join(sys.argv))
+        json.dump({"pid": os.getpid(), "command": command, "since": time.time()}, file)
         file.flush()
         try:
             yield
         finally:
             file.seek(0)
             file.truncate()
+
+
+def holder(path: Path) -> str:
+    """Who holds the lock `path` now: `process 12: invoke dev-up`; empty when nobody does."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        return ""
+    with contextlib.suppress(OSError), path.open(encoding="utf-8") as file:
+        try:
+            # A killed holder leaves its words behind. Shared, and given back at once.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return f"process {found.get('pid', 'unknown')}: {found.get('command', 'unknown')}"
+    return ""
 
 
 def _take(fd: int, path: Path, what: str, deadline_s: float) -> None:

@@ -159,7 +159,7 @@ def _stage_lines(config: Config, platform: str) -> list[Line]:
 
 def _workload_lines(config: Config, workload: Workload) -> list[Line]:
     with ThreadPoolExecutor(max_workers=1) as pool:
-        answer = pool.submit(_url_line, workload)
+        answer = pool.submit(_url_lines, workload)
         found = [
             d
             for d in rollout.objects(config, "deployments")
@@ -173,7 +173,7 @@ def _workload_lines(config: Config, workload: Workload) -> list[Line]:
                 "bad",
                 "no Deployment; next: invoke dev-up",
             )
-            return [missing, answer.result()]
+            return [missing, *answer.result()]
         selector = ",".join(
             f"{k}={v}" for k, v in found[0]["spec"]["selector"]["matchLabels"].items()
         )
@@ -183,7 +183,7 @@ def _workload_lines(config: Config, workload: Workload) -> list[Line]:
         return [
             Line(workload.label, "workload", workload.name, state, summary(pods)),
             Line(workload.label, "image", workload.name, "ok", image),
-            answer.result(),
+            *answer.result(),
         ]
 
 
@@ -209,13 +209,15 @@ def _blamed(found: list[Line], swaps: list[Line]) -> list[Line]:
     return [replace(line, state="stale") if line.kind == "workload" else line for line in found]
 
 
-def _url_line(workload: Workload) -> Line:
-    url = workload.url + workload.health
+def _url_lines(workload: Workload) -> list[Line]:
+    """Whether it answers on this machine; nothing for one that is in the cluster only."""
+    if not workload.url:
+        return []
     try:
-        verify.wait_answers(url, 2.0)
+        verify.wait_answers(workload.url + workload.health, 2.0)
     except KindloopError as exc:
-        return Line(workload.label, "url", workload.name, "bad", exc.message)
-    return Line(workload.label, "url", workload.name, "ok", workload.url)
+        return [Line(workload.label, "url", workload.name, "bad", exc.message)]
+    return [Line(workload.label, "url", workload.name, "ok", workload.url)]
 
 
 def stack_lines(

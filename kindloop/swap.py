@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kindloop import apiserver, report, rollout, supervised, swapfiles, transports
+from kindloop import apiserver, report, rollout, supervised, swapenv, swapfiles, transports
 from kindloop.apiserver import Api
 from kindloop.config import Config, Workload
 from kindloop.errors import CannotTell, KindloopError
@@ -99,23 +99,32 @@ class Desk:
             copying.drop()
 
     def push(
-        self, workload: Workload, artifact: Path, *, digest: str = "", again: bool = False
+        self,
+        workload: Workload,
+        artifact: Path,
+        *,
+        digest: str = "",
+        again: bool = False,
+        for_load: bool = False,
     ) -> Pushed:
         """Publish the artifact, the synced files and the settings, as far as they changed.
 
         With `digest`, the artifact's sha256 as it was built, one that this desk has placed is not
         read again. `again` publishes even when nothing changed: what was rolled back is tried
-        once more.
+        once more. What is pushed `for_load` is nothing to go back to by hand.
         Raises ConfigError for a synced file that is missing, BuildFailed without the artifact.
         """
         try:
             with self._writing:
-                return self._push(workload, artifact, digest, again=again)
+                return self._push(workload, artifact, digest, again=again, for_load=for_load)
         finally:
             self._drop_ahead(workload.name)
 
-    def _push(self, workload: Workload, artifact: Path, digest: str, *, again: bool) -> Pushed:
+    def _push(
+        self, workload: Workload, artifact: Path, digest: str, *, again: bool, for_load: bool
+    ) -> Pushed:
         started_s = time.monotonic()
+        workload = swapenv.resolved(self.config, workload)
         self._went_back.pop(workload.name, None)
         folder = swapfiles.folder_of(self.config, workload)
         if folder.ensure():
@@ -132,7 +141,7 @@ class Desk:
         # The same generation is not acted on: files that need no restart change in place.
         in_place = current is not None and what == ("files in place",) and not again
         generation = current.generation if current and in_place else folder.next_generation()
-        want = want_of(workload, placed, tree, generation)
+        want = replace(want_of(workload, placed, tree, generation), for_load=for_load)
         folder.publish(want)
         return Pushed(workload.name, want, what, time.monotonic() - started_s)
 

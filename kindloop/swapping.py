@@ -78,11 +78,7 @@ def rollback(config: Config, name: str = "") -> None:
 
 def _before(config: Config, workload: Workload) -> Want:
     """What was published before the present want, with another binary that is still there."""
-    folder = swapfiles.folder_of(config, workload)
-    now = folder.want()
-    before = [
-        w for w in folder.history() if now and w.digest != now.digest and folder.has(w.digest)
-    ]
+    before = swapfiles.folder_of(config, workload).to_go_back_to()
     if not before:
         raise ConfigError(
             f"{workload.name} has no binary to go back to",

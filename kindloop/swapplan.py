@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,7 +88,25 @@ def failure(
         case "unknown":
             return CannotTell(message, evidence=evidence, hint=hint)
         case _:
-            return Unhealthy(message, evidence=evidence, hint=hint)
+            why, mend = _advice(workload, verdict.reason)
+            return Unhealthy(message, evidence=evidence, why=why, hint=mend or hint)
+
+
+def _advice(workload: Workload, reason: str) -> tuple[str, str]:
+    """Why a binary that runs is not ready, and what to edit; empty where the reason says neither.
+
+    The reasons are those of the supervisor's probe.
+    """
+    port = re.search(r"nothing listens on port (\d+), but on \S*:(\d+)", reason)
+    if port:
+        why = f"containerPort {port[1]} of the Deployment is where the program is looked for"
+        mend = f"containerPort: {port[2]} in {workload.manifests}, or have it listen on {port[1]}"
+    elif re.search(r"(^|[ :])/\S* answered (?!200)\d{3}$", reason):
+        why = f"{workload.health} is its health path, which has to answer 200"
+        mend = f"another path in kindloop.yaml, workloads.{workload.name}.health, or mend the code"
+    else:
+        return "", ""
+    return why, f"{mend}; then: invoke dev-up"
 
 
 def as_rollout(error: KindloopError) -> KindloopError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,3 +125,13 @@ def shown() -> Iterator[Recorder]:
     before = report.use(recorder)
     yield recorder
     report.use(before)
+
+
+@pytest.fixture
+def unmasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What this test has masked is not masked for those after it."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    report._known.forget()
+    yield
+    report._known.forget()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kindloop import process, report, state, tools
 from kindloop.bake import observability, oci
@@ -50,6 +51,7 @@ __all__ = [
     "save",
     "save_archive",
     "status",
+    "status_json",
 ]
 
 ASSEMBLE_S = 45
@@ -196,6 +198,21 @@ def status() -> list[tuple[Part, bool]]:
     """Every part with whether it is finished."""
     parts = [*node_parts(), base_part(), *observability.parts()]
     return [(part, part.done) for part in parts]
+
+
+def status_json() -> dict[str, Any]:
+    """The same as a document: the parts, and an estimate in seconds of what is left."""
+    parts = [
+        {
+            "name": part.name,
+            "what": part.what,
+            "estimate_s": part.estimate_s,
+            "done": done,
+            "folder": str(part.folder),
+        }
+        for part, done in status()
+    ]
+    return {"schema": 1, "parts": parts, "left_s": remaining_s()}
 
 
 def save(file: Path) -> None:

@@ -30,7 +30,7 @@ def watch(
     """
     if verify not in VERIFY:
         raise ConfigError(f"--verify {verify} is not known", hint="invoke dev-watch --verify smoke")
-    lock = state.state_home() / f"{config.name}.watch.lock"
+    lock = cluster.environment(config).watch_lock
     try:
         with state.lock(lock, f"the watch of {config.name}"):
             _watch(config, load, smoke=verify == "smoke", keys=not json)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from kindloop import changes, flows, gitstate, report, saves, stages
+from kindloop import changes, flows, gitstate, logs, report, saves, secrecy, stages
 from kindloop.config import Config
 from kindloop.errors import Interrupted, KindloopError
 from kindloop.fingerprint import Digests
@@ -78,7 +78,8 @@ class Engine:
             self._settings = digest_of(self._config.path, self._digests)
             self._feed = stack.enter_context(Feed(self._config, self._inbox.put, self._world.read))
             stack.callback(self._followers.close)
-            heard = stack.enter_context(Keys(self._inbox.put)) if keys else None
+            keyboard = Keys(self._inbox.put, screen=report.screen())
+            heard = stack.enter_context(keyboard) if keys else None
             self._patrol = Patrol(self._world)
             self._meet()
             self._serve(Job("start", time.monotonic(), everything=True))
@@ -189,7 +190,7 @@ class Engine:
                 self._guarded(lambda: under_load(self._config, self._inbox, self._pending))
                 self._patrol.rest(0.0)
             case "l":
-                self._guarded(lambda: flows.logs(self._config, tail=LOG_LINES))
+                self._guarded(lambda: logs.recent(self._config, LOG_LINES))
             case _:
                 report.key(HELP, data={"key": key})
 
@@ -296,6 +297,7 @@ class Engine:
     def _reread(self) -> bool:
         """Take over kindloop.yaml; whether there was anything new in it, and nothing wrong."""
         self._settings = digest_of(self._config.path, self._digests)
+        secrecy.learn()
         try:
             config = self._load()
             if config == self._config:

@@ -49,6 +49,8 @@ class Referee:
         self._lock = threading.Lock()
         self._read: dict[str, Mapping[str, str]] = {}
         self._running = ""
+        self._joined: dict[Path, float] = {}
+        """When each was saved, of `time.monotonic`."""
         self._thread = threading.Thread(target=self._listen, name="kindloop-referee", daemon=True)
 
     def on_turn(self, name: str, observed: Observed) -> None:
@@ -63,6 +65,15 @@ class Referee:
         with self._lock:
             self._read |= self._recorded()
             self._running = ""
+
+    def joined(self, until_s: float) -> frozenset[Path]:
+        """What was saved while the stages ran, in time to be in what they have made.
+
+        `until_s` is a time of `time.monotonic`. Nobody builds these again, so the line of this
+        round is theirs too.
+        """
+        with self._lock:
+            return frozenset(path for path, at_s in self._joined.items() if at_s <= until_s)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -92,6 +103,17 @@ class Referee:
                 self._stop.set(QUIT)
             elif isinstance(message, Batch) and self._ends(message):
                 self._stop.set(changes.summary(self._world.config, message.paths))
+            elif isinstance(message, Batch):
+                self._join(message)
+
+    def _join(self, batch: Batch) -> None:
+        """Note what a person has saved; what a stage writes itself is no save."""
+        world = self._world
+        own = [p for s in world.config.stages.values() for p in stages.own_writes(world.site, s)]
+        found = unseen(world, batch.paths, self._digests)
+        theirs = {path for path in found if not any(path.is_relative_to(o) for o in own)}
+        with self._lock:
+            self._joined |= dict.fromkeys(theirs, batch.last_s)
 
     def _notice(self) -> bool:
         with self._lock:

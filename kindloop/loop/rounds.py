@@ -6,11 +6,11 @@ A round ends in lines to show (`Saved`), or in nothing when a newer save takes i
 from __future__ import annotations
 
 import contextlib
-import os
+import math
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from kindloop import changes, deploying, manifests, report, saves, stages, verify
 from kindloop.config import SUPERVISOR_STAGE, Workload
@@ -24,6 +24,7 @@ from kindloop.errors import (
 from kindloop.loop import recording
 from kindloop.loop.settling import settled
 from kindloop.loop.world import (
+    Listener,
     Overtaken,
     World,
     as_error,
@@ -35,27 +36,16 @@ from kindloop.loop.world import (
 )
 from kindloop.process import Stop
 from kindloop.saves import Job, Result, Saved
-from kindloop.stage_plan import Observed
 from kindloop.stage_state import inspect_stage
 from kindloop.supervised import Verdict
 from kindloop.swap import Pushed
 from kindloop.telemetry import Timeline
 
-__all__ = ["Listener", "Round"]
+__all__ = ["Round"]
 
 ANSWERS_S = 5.0
 """Seconds until the URL must answer once every pod is ready."""
 FAILED: frozenset[Result] = frozenset({"rolled_back", "refused", "crashed", "unhealthy"})
-
-
-class Listener(Protocol):
-    """Who has to know how far a round is."""
-
-    def on_turn(self, name: str, observed: Observed) -> None:
-        """A stage begins to run with what was observed."""
-
-    def all_turned(self) -> None:
-        """Every stage had its turn."""
 
 
 class Round:
@@ -75,11 +65,12 @@ class Round:
         self._stop = stop
         self._listener = listener
         self._timeline = timeline or Timeline()
-        self._change = changes.classify(world.config, world.site.place, job.paths)
+        self._change = world.classify(job.paths)
         self._touched = self._change.stages | job.stages
         self._built: dict[str, stages.Built] = {}
         self._ran: dict[str, float] = {}
         self._failed: dict[str, KindloopError] = {}
+        self._given_s = math.inf
         self.published = False
         """Whether what the job asks for was given to the pods; what came of it may be open."""
 
@@ -132,9 +123,8 @@ class Round:
         every, tried = self._config.stages, self._world.tried
         if self._job.everything or self._job.forced:
             return list(every)
-        needs = {name: set(stages.order(every, [name])) for name in every}
-        stuck = {name for name in tried.keys() & needs if self._touched.isdisjoint(needs[name])}
-        return [name for name in every if stuck.isdisjoint(needs[name])]
+        needs = {name: stages.order(every, [name]) for name in every}
+        return saves.hopeful(every, needs, tried, self._touched)
 
     def _attempt(self, names: Iterable[str], *, force: bool) -> bool:
         """Whether all of it went well."""
@@ -158,7 +148,7 @@ class Round:
         self._failed |= attempt.failed
         for name in attempt.built:
             self._world.tried.pop(name, None)
-        for name in attempt.failed:
+        for name in (*attempt.failed, *attempt.parts(self._config.stages)):
             # It is not tried again before something of it changes.
             with contextlib.suppress(ConfigError, ToolMissing):
                 self._world.tried[name] = inspect_stage(self._world.site, name)
@@ -176,7 +166,7 @@ class Round:
         """A line for each workload that lacks its binary, else one for what failed."""
         for error in self._failed.values():
             show(error)
-        broken = tuple(self._failed) or tuple(self._world.tried)
+        broken = tuple(self._failed or self._world.tried)
         errors = tuple(line for error in self._failed.values() for line in told(error))
         lacking = [w for w in self._lacking() if self._failed or w.name in self._change.sync]
         found: Sequence[Workload | None] = lacking or ([None] if self._failed else [])
@@ -215,19 +205,20 @@ class Round:
         if not workloads:
             return lines
         with self._world.changing(self._stop):
+            self._given_s = time.monotonic()
             for workload in workloads:
                 try:
                     pushed = self._push(workload)
                 except Interrupted:
                     raise
                 except (KindloopError, OSError) as exc:
-                    error = as_error(exc) if isinstance(exc, OSError) else exc
-                    lines.append(self._not_served(workload, error))
+                    lines.append(self._not_served(workload, exc))
                     continue
                 recording.pushed(self._timeline, pushed)
-                standing = self._world.standing.get(workload.name)
-                good = standing is not None and standing.good
-                if pushed.changed or not good or self._job.cause == "start":
+                good = (known := self._world.standing.get(workload.name)) and known.good
+                saved = self._job.cause == "save" and workload.name in self._change.sync
+                untold = self._world.served_untold(pushed, saved=saved)
+                if pushed.changed or not good or untold or self._job.cause == "start":
                     self._world.standing.pop(workload.name, None)
                     waiting[workload.name] = pushed
                 elif parts := self._parts(self._upstream(workload)):
@@ -253,7 +244,7 @@ class Round:
             )
         standing = self._world.standing.get(workload.name)
         failed = standing is not None and standing.result in FAILED
-        # What was rolled back is tried again by the next save, even if it made the same binary.
+        # What was rolled back is tried again by the next save, also with the same binary.
         again = failed and self._job.cause in ("save", "rebuild", "generate")
         digest = built.outputs[built.artifact]
         return self._world.desk.push(workload, built.artifact, digest=digest, again=again)
@@ -324,21 +315,24 @@ class Round:
 
     # -- lines
 
-    def _not_served(self, workload: Workload, error: KindloopError) -> Saved:
+    def _not_served(self, workload: Workload, exc: KindloopError | OSError) -> Saved:
+        error = as_error(exc) if isinstance(exc, OSError) else exc
         show(error)
         return self._saved("failed", workload, reason=error.message)
 
     def _saved(self, result: Result, workload: Workload | None = None, **more: Any) -> Saved:
         """The line for a workload, or for none, as of now."""
         standing = self._world.standing.get(workload.name) if workload else None
-        paths = sorted(self._change.paths)
+        joined = self._listener.joined(self._given_s)
+        self._world.untold -= set(self._world.classify(joined).sync)
+        paths = sorted(self._change.paths | joined)
         more.setdefault("digest", standing.digest if standing else "")
         return Saved(
             result,
             time.monotonic() - self._job.since_s,
             workload=workload.name if workload else "",
             served=self._world.served(workload),
-            paths=tuple(os.path.relpath(path, self._config.root) for path in paths),
+            paths=tuple(changes.relative(self._config, path) for path in paths),
             shown=changes.summary(self._config, paths),
             named=len(self._config.workloads) > 1,
             **more,

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from kindloop import cluster, flows, report, saves, swapfiles
+from kindloop import changes, cluster, flows, report, saves, swapfiles
 from kindloop.config import Config, Workload
 from kindloop.errors import BuildFailed, ConfigError, KindloopError, Locked
 from kindloop.process import Stop
@@ -18,11 +18,12 @@ from kindloop.saves import Standing
 from kindloop.stage_plan import Observed
 from kindloop.stage_site import Site, renewed
 from kindloop.supervised import Verdict
-from kindloop.swap import Desk
+from kindloop.swap import Desk, Pushed
 from kindloop.telemetry import Muted
 
 __all__ = [
     "UNHEARD",
+    "Listener",
     "Overtaken",
     "World",
     "as_error",
@@ -44,6 +45,19 @@ LOCK_S = 0.1
 T = TypeVar("T")
 
 
+class Listener(Protocol):
+    """Who has to know how far a round is."""
+
+    def on_turn(self, name: str, observed: Observed) -> None:
+        """A stage begins to run with what was observed."""
+
+    def all_turned(self) -> None:
+        """Every stage had its turn."""
+
+    def joined(self, until_s: float) -> frozenset[Path]:
+        """What was saved meanwhile, and is in what the stages have made until then."""
+
+
 class Overtaken(Exception):
     """A newer save takes the place of what is being done."""
 
@@ -62,10 +76,29 @@ class World:
     """By workload with a swap; missing while nobody knows."""
     tried: dict[str, Observed] = field(default_factory=dict)
     """Stages that failed, as they were then."""
+    untold: set[str] = field(default_factory=set)
+    """Workloads that serve synced files which no line has named."""
     rollout_due: bool = False
     """Whether images or manifests changed and the cluster may not have them."""
     recorder: Muted = field(default_factory=Muted)
     """Takes what is recorded of the rounds."""
+
+    def classify(self, paths: Iterable[Path]) -> changes.Change:
+        """What changed paths (absolute) concern."""
+        return changes.classify(self.config, self.site.place, paths)
+
+    def served_untold(self, pushed: Pushed, *, saved: bool) -> bool:
+        """Whether synced files that were `saved` are served already, and no line has named them.
+
+        A swap takes along what is written while it publishes.
+        """
+        if saved:
+            told = pushed.workload not in self.untold
+            self.untold.discard(pushed.workload)
+            return not told
+        if not {"files", "files in place"}.isdisjoint(pushed.changed):
+            self.untold.add(pushed.workload)
+        return False
 
     def swappable(self) -> list[Workload]:
         """The workloads whose binary comes by a swap."""
@@ -190,6 +223,10 @@ class _Hushed:
 @contextmanager
 def hushed() -> Iterator[None]:
     """Show no steps and tables meanwhile, unless details or JSON lines are wanted."""
+    if screen := report.screen():
+        with screen.hushed():
+            yield
+        return
     renderer = report.current()
     if report.verbose() or not isinstance(renderer, report.Plain):
         yield

@@ -6,13 +6,14 @@ import signal
 import sys
 from types import FrameType
 
-from kindloop import loading, observing, report
+from kindloop import loading, observing, report, secrecy
 from kindloop.errors import Interrupted, KindloopError
 
 
 def main() -> int:
     """Bring the stack of the environment that the variables name; the exit code is the error's."""
     report.use(report.Plain())
+    secrecy.learn()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         observing.work(loading.load())

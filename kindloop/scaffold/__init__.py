@@ -15,7 +15,15 @@ from kindloop._yaml import display
 from kindloop.errors import ConfigError, KindloopError
 from kindloop.loading import FILE_NAME
 from kindloop.scaffold.clues import Clue, Clues, collect
-from kindloop.scaffold.drafting import DEFAULT_HEALTH, DEFAULT_PORT, Draft, Wishes, draft
+from kindloop.scaffold.drafting import (
+    DEFAULT_HEALTH,
+    DEFAULT_PORT,
+    Draft,
+    Service,
+    Wishes,
+    draft,
+    draft_all,
+)
 from kindloop.scaffold.facts import Binary, Project, choose, inspect, read
 
 __all__ = [
@@ -26,10 +34,12 @@ __all__ = [
     "Clues",
     "Draft",
     "Project",
+    "Service",
     "Wishes",
     "choose",
     "collect",
     "draft",
+    "draft_all",
     "draft_for",
     "inspect",
     "read",
@@ -47,7 +57,8 @@ def draft_for(
     """Where the files of the project that `here` is in belong (absolute), and the files.
 
     That is beside the workspace's Cargo.toml; with `root`, the workspace's folder, it is `here`.
-    `binary` is the wanted one. Raises ConfigError, and ToolMissing without cargo.
+    `binary` is the wanted one, or several with commas between. Raises ConfigError, and
+    ToolMissing without cargo.
     """
     given = here / root
     if not given.is_dir():
@@ -59,14 +70,9 @@ def draft_for(
     place = here if root else project.root
     if _has_tasks(place / "tasks.py"):
         wishes = replace(wishes, tasks=False)
-    made = draft(
-        chosen,
-        project.inputs(chosen),
-        collect(project, chosen),
-        wishes,
-        root=os.path.relpath(project.root, place),
-    )
-    return place, made
+    services = [Service(one, project.inputs(one), collect(project, one)) for one in chosen]
+    where = os.path.relpath(project.root, place)
+    return place, draft_all(services, wishes, root=where, title=project.root.name)
 
 
 def write(place: Path, made: Draft) -> None:

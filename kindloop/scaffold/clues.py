@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kindloop.scaffold.facts import Binary, Project
+from kindloop.scaffold.listening import ANYWHERE, Way, find
 
 __all__ = ["Clue", "Clues", "collect", "read"]
 
@@ -39,6 +40,14 @@ _LISTENS = (
 )
 _DEFAULTS = (
     re.compile(r"\b[A-Z_]*PORT\s*:\s*u16\s*=\s*(?P<port>\d{2,5})\b"),
+    # fn default_port() -> u16 { 5000 }
+    re.compile(r"\bfn\s+\w*port\w*\(\)\s*->\s*u16\s*\{\s*(?P<port>\d{2,5})\s*\}"),
+    # args.port.unwrap_or(4000)
+    re.compile(r"\bport(?:\(\))?\s*\.unwrap_or\(\s*(?P<port>\d{2,5})\b"),
+    # env::var("PORT").unwrap_or_else(|_| "3000".to_string())
+    re.compile(
+        r"var\(\s*\"(?:[A-Z]+_)*PORT\"\s*\)[^;]{0,160}?unwrap_or[^;]{0,60}?\"?\b(?P<port>\d{2,5})\b"
+    ),
     # #[arg(long, default_value_t = 3000)] port: u16
     re.compile(
         r"default_value(?:_t)?\s*=\s*\"?(?P<port>\d{2,5})\"?[^\]]*\]"
@@ -50,11 +59,12 @@ _DEFAULTS = (
         r"\.default_value\(\s*\"(?P<port>\d{2,5})\""
     ),
 )
+_SOMEWHERE_HERE = re.compile(rf"Ipv[46]Addr::LOCALHOST|\"(?:{_HERE_ONLY})\"")
 _BOUND_HERE = re.compile(rf"default_value\w*\s*[(=]\s*\"(?P<host>{_HERE_ONLY})\"")
 _EXPOSED = re.compile(r"^EXPOSE\s+(?P<port>\d{2,5})(?:/tcp)?\s*$", re.MULTILINE)
 _READS_PORT = re.compile(r"(?:var|var_os|env!?)\s*(?:\(|=)\s*\"PORT\"")
 _ROOT_ROUTE = re.compile(r"(?:route|get|at|path)\s*\(\s*\"/\"|Method::GET\s*,\s*\"/\"")
-_HEALTHY = re.compile(r"\"(?P<path>/[^\"{}\s]*health[^\"{}\s]*)\"")
+_HEALTHY = re.compile(r"\"(?P<path>(?:/|\w+/)[^\"{}\s]*health[^\"{}\s]*)\"")
 _TESTS = re.compile(r"^#\[cfg\(test\)\]\s*mod\b", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*//[^\n]*", re.MULTILINE)
 
@@ -67,6 +77,10 @@ class Clue:
     at: str
 
 
+ROCKET = Clue("8000", "Rocket's own")
+"""It listens on 127.0.0.1:8000 unless its variables say something else."""
+
+
 @dataclass(frozen=True)
 class Clues:
     """What was found; None and empty where nothing, or no single thing, tells."""
@@ -75,6 +89,8 @@ class Clues:
     health: Clue | None = None
     here_only: Clue | None = None
     """An address on which only the pod itself would hear it."""
+    listens: Way | None = None
+    """How it can be told to listen on all addresses, where it may not by itself."""
     reads_port: Clue | None = None
     """Where it takes its port from the variable PORT."""
     ports: tuple[Clue, ...] = ()
@@ -98,11 +114,19 @@ def collect(project: Project, binary: Binary) -> Clues:
     own = (binary.folder, ".")
     documents = _there(project.root, (*own, "docs", "doc", "api"), OPENAPI)
     folders = _there(project.root, own, AT_RUN_TIME)
-    return read(texts, openapi=next(iter(documents), ""), folders=tuple(folders))
+    return read(
+        texts, openapi=next(iter(documents), ""), folders=tuple(folders), server=binary.server
+    )
 
 
-def read(texts: Mapping[str, str], *, openapi: str = "", folders: tuple[str, ...] = ()) -> Clues:
-    """The clues in `texts` (by file name). Pure."""
+def read(
+    texts: Mapping[str, str],
+    *,
+    openapi: str = "",
+    folders: tuple[str, ...] = (),
+    server: str = "",
+) -> Clues:
+    """The clues in `texts` (by file name); `server` is the crate that serves HTTP. Pure."""
     code = {n: _code(text) for n, text in texts.items() if not _is_dockerfile(n)}
     docker = {name: text for name, text in texts.items() if _is_dockerfile(name)}
     addresses = list(_addresses(code))
@@ -111,12 +135,19 @@ def read(texts: Mapping[str, str], *, openapi: str = "", folders: tuple[str, ...
         or _ports(address.port for address in addresses)
         or _ports(clue for each in _DEFAULTS for clue in _matches(code, each, "port"))
         or _ports(_matches(docker, _EXPOSED, "port"))
+        or _ports([ROCKET] if server == "rocket" else [])
     )
+    here_only = _here_only(code, addresses)
+    perhaps = here_only or next(_matches(code, _SOMEWHERE_HERE), None)
+    listens = find(code) if perhaps else None
+    if server == "rocket":
+        listens = Way("Rocket", env={"ROCKET_ADDRESS": ANYWHERE, "ROCKET_PORT": "{port}"})
     return Clues(
         port=ports[0] if len(ports) == 1 else None,
         ports=ports if len(ports) > 1 else (),
         health=_health(code),
-        here_only=_here_only(code, addresses),
+        here_only=here_only,
+        listens=listens,
         reads_port=next(_matches(code, _READS_PORT), None),
         openapi=openapi,
         folders=folders,
@@ -177,7 +208,7 @@ def _health(texts: Mapping[str, str]) -> Clue | None:
             return found
     other = next(_matches(texts, _HEALTHY, "path"), None)
     if other:
-        return other
+        return Clue(f"/{other.value.lstrip('/')}", other.at)
     root = next(_matches(texts, _ROOT_ROUTE), None)
     return Clue("/", root.at) if root else None
 

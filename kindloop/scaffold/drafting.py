@@ -7,43 +7,42 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from types import MappingProxyType
 
 from kindloop.config import SUPERVISOR_PORT, SUPERVISOR_STAGE
 from kindloop.errors import ConfigError
 from kindloop.scaffold.clues import Clues
 from kindloop.scaffold.facts import Binary
+from kindloop.scaffold.filling import as_text, fill, is_plain, label, listed, shipped, template
 
-__all__ = ["DEFAULT_HEALTH", "DEFAULT_PORT", "Draft", "Wishes", "draft"]
+__all__ = ["DEFAULT_HEALTH", "DEFAULT_PORT", "Draft", "Service", "Wishes", "draft", "draft_all"]
 
 DEFAULT_PORT = 8080
 """Where nothing tells the port: what most examples of HTTP services listen on."""
-DEFAULT_HEALTH = "/health"
+DEFAULT_HEALTH = "/"
+"""Where nothing tells the path: a service without a path for this has one for its users."""
 PRIVILEGED = 1024
 """Ports below it are for root, unless the pod says otherwise."""
 NAME_CHARS = 40
-COLUMNS = 100
 TEMPLATES: Mapping[str, str] = MappingProxyType(
     {
         "tasks.py": "tasks.py",
-        "@folder@dockerfiles/Dockerfile.dev": "Dockerfile.dev",
         "@folder@k8s/core/kustomization.yaml": "k8s/core/kustomization.yaml",
         "@folder@k8s/core/namespace.yaml": "k8s/core/namespace.yaml",
-        "@folder@k8s/app/kustomization.yaml": "k8s/app/kustomization.yaml",
-        "@folder@k8s/app/deployment.yaml": "k8s/app/deployment.yaml",
-        "@folder@k8s/app/service.yaml": "k8s/app/service.yaml",
-        # Last: without it there is no project, whatever happens before.
-        "kindloop.yaml": "kindloop.yaml",
     }
 )
 """Template below `kindloop/data/templates` by the file that it becomes."""
+OF_EACH: Mapping[str, str] = MappingProxyType(
+    {
+        "@folder@@dockerfile@": "Dockerfile.dev",
+        "@folder@@manifests@/kustomization.yaml": "k8s/app/kustomization.yaml",
+        "@folder@@manifests@/deployment.yaml": "k8s/app/deployment.yaml",
+        "@folder@@manifests@/service.yaml": "k8s/app/service.yaml",
+    }
+)
+"""The same, once for each service."""
 KIND_CONFIG = "@folder@k8s/cluster/kind-config.yaml"
 """The one that kindloop ships, under the environment's name."""
-
-_PLACE = re.compile(r"^@(?P<line>\w+)@\n|@(?P<part>\w+)@", re.MULTILINE)
-_PLAIN = re.compile(r"-{0,2}[A-Za-z0-9_./][\w./@+=-]*", re.ASCII)
-_DIGITS = re.compile(r"[0-9.]*[0-9][0-9.]*")
 
 
 @dataclass(frozen=True)
@@ -72,42 +71,115 @@ class Draft:
     """What the user should look at, a line each."""
 
 
+@dataclass(frozen=True)
+class Service:
+    """A binary that serves, what it is built from (relative to the workspace), and its clues."""
+
+    binary: Binary
+    inputs: Sequence[str]
+    clues: Clues
+
+    @property
+    def workload(self) -> str:
+        """The name of its Deployment."""
+        return label(self.binary.name)
+
+
 def draft(
     binary: Binary, inputs: Sequence[str], clues: Clues, wishes: Wishes, *, root: str = "."
 ) -> Draft:
-    """The files with which `dev-up` runs the binary. Pure but for reading our own templates.
+    """The files for one service; see `draft_all`."""
+    return draft_all([Service(binary, inputs, clues)], wishes, root=root)
 
-    `inputs` is what it is built from, relative to the workspace; `root` is where the workspace is,
-    relative to kindloop.yaml. Raises ConfigError for a name or port that cannot be.
+
+def draft_all(
+    services: Sequence[Service], wishes: Wishes, *, root: str = ".", title: str = ""
+) -> Draft:
+    """The files with which `dev-up` runs the services. Pure but for reading our own templates.
+
+    The first has the URL on this machine. `root` is where the workspace is, relative to
+    kindloop.yaml; of several services, `title` names the environment. Raises ConfigError for a
+    name or port that cannot be.
     """
-    workload = _label(binary.name)
-    _refuse(binary, workload, wishes)
-    port = wishes.port or (int(clues.port.value) if clues.port else DEFAULT_PORT)
-    health = wishes.health or (clues.health.value if clues.health else DEFAULT_HEALTH)
-    values = {
-        "environment": wishes.name or f"{workload[: NAME_CHARS - 4].rstrip('-')}-dev",
+    several = len(services) > 1
+    for one in services:
+        _refuse(one.binary, one.workload, wishes)
+    if several and (wishes.port or wishes.health or wishes.args):
+        raise ConfigError(
+            "--port, --health and --args are for one service",
+            evidence=[str(one.binary) for one in services],
+            hint=f"invoke config.init --bin {services[0].binary.name}",
+        )
+    first = (several and label(title)) or services[0].workload
+    common = {
+        "environment": wishes.name or f"{first[: NAME_CHARS - 4].rstrip('-')}-dev",
         "folder": f"{wishes.into.strip('/')}/" if wishes.into.strip("./") else "",
-        "workload": workload,
-        "binary": binary.name,
-        "run": _text(_command(binary)),
-        "inputs": _listed(inputs, "    inputs: ", "      "),
-        "port": str(port),
-        "health": json.dumps(health) if not _PLAIN.fullmatch(health) else health,
         "app": _app(root),
-        "args": _arguments(wishes.args),
-        "env": _environment(clues, port),
-        "sync": _sync(clues.folders),
-        "openapi": _openapi(clues.openapi, root),
-        "sysctls": _sysctls(port),
     }
-    files = {_fill(name, values): _fill(_template(of), values) for name, of in TEMPLATES.items()}
-    named = f"name: {values['environment']}"
-    kind_config = re.sub("^name: .*$", named, _shipped("kind-config.yaml"), flags=re.MULTILINE)
-    files = {_fill(KIND_CONFIG, values): kind_config, **files}
+    each = [
+        {**common, **_values(one, wishes, root, several=several, first=one is services[0])}
+        for one in services
+    ]
+    named = f"name: {common['environment']}"
+    kind_config = re.sub("^name: .*$", named, shipped("kind-config.yaml"), flags=re.MULTILINE)
+    files = {fill(KIND_CONFIG, common): kind_config}
+    files |= {fill(name, common): fill(template(of), common) for name, of in TEMPLATES.items()}
+    for values in each:
+        files |= {fill(name, values): fill(template(of), values) for name, of in OF_EACH.items()}
     if not wishes.tasks:
         del files["tasks.py"]
-    told = (f"binary {binary}", *_told(clues, wishes, port, health))
-    return Draft(files, told, tuple(_doubts(inputs, clues, wishes)))
+    common["stages"] = "".join(fill(template("stage.yaml"), v) for v in each).rstrip("\n")
+    common["workloads"] = "".join(fill(template("workload.yaml"), v) for v in each).rstrip("\n")
+    # Last: without it there is no project, whatever happens before.
+    files["kindloop.yaml"] = fill(template("kindloop.yaml"), common)
+    return Draft(
+        files,
+        tuple(line for one in services for line in _told(one, wishes)),
+        tuple(line for one in services for line in _doubts(one, wishes))
+        + tuple(_inside(services[1:])),
+    )
+
+
+def _values(
+    one: Service, wishes: Wishes, root: str, *, several: bool, first: bool
+) -> dict[str, str]:
+    """What stands at the places of the templates, but for what all services have in common."""
+    binary, clues, workload = one.binary, one.clues, one.workload
+    port, health = _port(clues, wishes), _health(clues, wishes)
+    args = wishes.args or (clues.listens.words(port) if clues.listens else ())
+    return {
+        "workload": workload,
+        "binary": binary.name,
+        "dockerfile": f"dockerfiles/Dockerfile.{workload if several else 'dev'}",
+        "manifests": f"k8s/app/{workload}" if several else "k8s/app",
+        "run": as_text(_command(binary)),
+        "inputs": listed(one.inputs, "    inputs: ", "      "),
+        "port": str(port),
+        "health": json.dumps(health) if not is_plain(health) else health,
+        "args": _arguments(args),
+        "env": _environment(clues, port, args),
+        "todo": "\n".join(f"  # TODO: {each}" for each in _todo(clues, wishes, port, health)),
+        "sync": _sync(clues.folders),
+        "url": "    url: http://127.0.0.1:{ports.petstore}"
+        if first
+        else "    # No url: one port of this machine is for a service. In the cluster it is\n"
+        f"    # http://{workload}",
+        "openapi": _openapi(clues.openapi if first else "", root),
+        "sysctls": _sysctls(port),
+        "service": "NodePort" if first else "ClusterIP",
+        "nodeport": "      # kind-config.yaml maps this port to 127.0.0.1:8080.\n"
+        "      nodePort: 30080"
+        if first
+        else "",
+    }
+
+
+def _port(clues: Clues, wishes: Wishes) -> int:
+    return wishes.port or (int(clues.port.value) if clues.port else DEFAULT_PORT)
+
+
+def _health(clues: Clues, wishes: Wishes) -> str:
+    return wishes.health or (clues.health.value if clues.health else DEFAULT_HEALTH)
 
 
 def _refuse(binary: Binary, workload: str, wishes: Wishes) -> None:
@@ -121,11 +193,11 @@ def _refuse(binary: Binary, workload: str, wishes: Wishes) -> None:
             f"{binary.name} gives no name of a Deployment: it has no letter of a-z and no digit",
             hint="give it another name in Cargo.toml: [[bin]] name",
         )
-    if wishes.name and (_label(wishes.name) != wishes.name or len(wishes.name) > NAME_CHARS):
+    if wishes.name and (label(wishes.name) != wishes.name or len(wishes.name) > NAME_CHARS):
         raise ConfigError(
             f"{wishes.name} is no name of an environment: a-z, 0-9 and - between them, at most "
             f"{NAME_CHARS} characters",
-            hint=f"invoke config.init --name {_label(wishes.name)[:NAME_CHARS] or 'NAME'}",
+            hint=f"invoke config.init --name {label(wishes.name)[:NAME_CHARS] or 'NAME'}",
         )
     if wishes.port == SUPERVISOR_PORT or not 0 <= wishes.port <= 65_535:
         raise ConfigError(
@@ -140,15 +212,37 @@ def _refuse(binary: Binary, workload: str, wishes: Wishes) -> None:
         )
 
 
-def _told(clues: Clues, wishes: Wishes, port: int, health: str) -> Iterator[str]:
+def _told(one: Service, wishes: Wishes) -> Iterator[str]:
+    clues, port, health = one.clues, _port(one.clues, wishes), _health(one.clues, wishes)
+    yield f"binary {one.binary}"
     by = "as you said" if wishes.port else clues.port.at if clues.port else "a guess"
     yield f"port {port} ({by})"
     by = "as you said" if wishes.health else clues.health.at if clues.health else "a guess"
     yield f"health path {health} ({by})"
+    if clues.listens and not wishes.args:
+        variables = [f"{n}={v}" for n, v in clues.listens.variables(port).items()]
+        how = " ".join((*clues.listens.words(port), *variables))
+        yield f"told to listen on all addresses: {how} ({clues.listens.at})"
 
 
-def _doubts(inputs: Sequence[str], clues: Clues, wishes: Wishes) -> Iterator[str]:
-    if "Cargo.lock" not in inputs:
+def _todo(clues: Clues, wishes: Wishes, port: int, health: str) -> Iterator[str]:
+    """What kindloop.yaml says of guesses, a line each."""
+    if not wishes.port and not clues.port:
+        yield f"does it listen on {port}? Else correct containerPort in the Deployment."
+    if not wishes.health and not clues.health:
+        yield f"does {health} answer 200? Else correct `health` here, and the Deployment's probes."
+    if clues.here_only and not clues.listens:
+        yield f"{clues.here_only.at} has {clues.here_only.value}: it must be 0.0.0.0 in a pod."
+
+
+def _inside(services: Sequence[Service]) -> Iterator[str]:
+    for one in services:
+        yield f"{one.workload} has no URL on this machine; in the cluster it is http://{one.workload}"
+
+
+def _doubts(one: Service, wishes: Wishes) -> Iterator[str]:
+    clues = one.clues
+    if "Cargo.lock" not in one.inputs:
         yield "there is no Cargo.lock yet: when cargo has written it, add it to inputs"
     if not wishes.port and clues.ports:
         found = ", ".join(f"{clue.value} ({clue.at})" for clue in clues.ports)
@@ -157,7 +251,7 @@ def _doubts(inputs: Sequence[str], clues: Clues, wishes: Wishes) -> Iterator[str
         yield "no port is in the sources; --port says which it listens on"
     if not wishes.health and not clues.health:
         yield "no health path is in the sources; --health names a path that answers 200"
-    if clues.here_only:
+    if clues.here_only and not clues.listens:
         yield (
             f"{clues.here_only.at} has {clues.here_only.value}: in a pod it must listen on "
             "0.0.0.0, by its code, or by --args"
@@ -165,11 +259,6 @@ def _doubts(inputs: Sequence[str], clues: Clues, wishes: Wishes) -> Iterator[str
     if clues.folders:
         found = ", ".join(clues.folders)
         yield f"{found}: what it reads of these while it runs belongs to sync in kindloop.yaml"
-
-
-def _label(name: str) -> str:
-    """`name` as Kubernetes takes it: pet_store → pet-store."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
 
 
 def _command(binary: Binary) -> str:
@@ -184,25 +273,26 @@ def _app(root: str) -> str:
         return ""
     return (
         "# The Cargo workspace. Commands run there, and inputs and outputs are relative to it.\n"
-        f"app:\n  root: {_text(root)}\n"
+        f"app:\n  root: {as_text(root)}\n"
     )
 
 
 def _arguments(args: Sequence[str]) -> str:
     if not args:
         return ""
-    return "\n".join(["          args:", *(f"            - {_text(each)}" for each in args)])
+    return "\n".join(["          args:", *(f"            - {as_text(each)}" for each in args)])
 
 
-def _environment(clues: Clues, port: int) -> str:
-    own = f', PORT: "{port}"' if clues.reads_port else ""
-    return f"{{RUST_LOG: info{own}}}"
+def _environment(clues: Clues, port: int, args: Sequence[str]) -> str:
+    found = {"PORT": str(port)} if clues.reads_port else {}
+    found |= clues.listens.variables(port) if clues.listens and not args else {}
+    return f"{{RUST_LOG: info{''.join(f', {n}: {json.dumps(v)}' for n, v in found.items())}}}"
 
 
 def _sync(folders: Sequence[str]) -> str:
     """Examples only: nobody can tell what a program reads."""
     return "\n".join(
-        f"    #   - {{from: {_text(each)}, to: {_text(each.rpartition('/')[2])}}}"
+        f"    #   - {{from: {as_text(each)}, to: {as_text(each.rpartition('/')[2])}}}"
         for each in folders or ("config",)
     )
 
@@ -210,7 +300,7 @@ def _sync(folders: Sequence[str]) -> str:
 def _openapi(document: str, root: str) -> str:
     if not document:
         return "    # openapi: openapi.yaml"
-    return f"    openapi: {_text(document if root == '.' else f'{root}/{document}')}"
+    return f"    openapi: {as_text(document if root == '.' else f'{root}/{document}')}"
 
 
 def _sysctls(port: int) -> str:
@@ -221,36 +311,3 @@ def _sysctls(port: int) -> str:
         f"          # Nobody but root may listen on {port} otherwise.\n"
         f'          - {{name: net.ipv4.ip_unprivileged_port_start, value: "{port}"}}'
     )
-
-
-def _listed(items: Sequence[str], before: str, indent: str) -> str:
-    texts = [_text(item) for item in items]
-    line = f"[{', '.join(texts)}]"
-    return line if len(before + line) <= COLUMNS else "".join(f"\n{indent}- {t}" for t in texts)
-
-
-def _text(value: str) -> str:
-    """`value` as YAML takes it for text."""
-    words = {"true", "false", "yes", "no", "on", "off", "null"}
-    plain = all(_PLAIN.fullmatch(word) for word in value.split(" "))
-    if plain and not _DIGITS.fullmatch(value) and value.lower() not in words:
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _fill(text: str, values: Mapping[str, str]) -> str:
-    """`text` with its places filled; a line that is one place with nothing in it goes."""
-
-    def filled(match: re.Match[str]) -> str:
-        value = values[match["line"] or match["part"]]
-        return f"{value}\n" if match["line"] and value else value
-
-    return _PLACE.sub(filled, text)
-
-
-def _template(name: str) -> str:
-    return _shipped(f"templates/{name}.txt")
-
-
-def _shipped(name: str) -> str:
-    return (resources.files("kindloop") / "data" / name).read_text(encoding="utf-8")

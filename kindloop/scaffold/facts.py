@@ -31,6 +31,8 @@ SERVERS = (
     "tiny_http", "rouille", "hyper",
 )  # fmt: skip
 """Crates that serve HTTP; who depends on one of these is likely the service."""
+FRONTS = frozenset({"api", "app", "front", "frontend", "gateway", "server", "web"})
+"""Names of services that people, and not other services, call."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,11 @@ def read(document: Mapping[str, Any]) -> Project:
     return Project(root, tuple(sorted(found, key=lambda b: (b.name, b.package))))
 
 
-def choose(project: Project, wanted: str = "") -> Binary:
-    """The binary named `wanted` (or PACKAGE/NAME); without a name the only or the default one.
+def choose(project: Project, wanted: str = "") -> tuple[Binary, ...]:
+    """The binaries named `wanted` (each NAME or PACKAGE/NAME, commas between), in that order.
 
-    Raises ConfigError that lists the binaries when it cannot tell. Pure.
+    Without a name: the only one, the default one, or of each package the one that serves HTTP, the
+    likely front first. Raises ConfigError that lists the binaries when it cannot tell. Pure.
     """
     found = project.binaries
     if not found:
@@ -124,17 +127,38 @@ def choose(project: Project, wanted: str = "") -> Binary:
             hint="cargo init, or name another folder: invoke config.init --root FOLDER",
         )
     if wanted:
-        found = tuple(b for b in found if wanted in (b.name, f"{b.package}/{b.name}"))
+        return tuple(_named(project, name.strip()) for name in wanted.split(","))
+    defaults = [b for b in found if b.default]
+    if len(found) == 1 or len(defaults) == 1:
+        return found if len(found) == 1 else (defaults[0],)
+    servers = [b for b in found if b.server]
+    packages, names = {b.package for b in servers}, {b.name for b in servers}
+    if not servers or len(servers) > min(len(packages), len(names)):
+        likely = next(iter(sorted(found, key=lambda b: not b.server)))
+        raise _several(project, found, likely.name)
+    return tuple(sorted(servers, key=lambda b: (b.name not in FRONTS, b.name)))
+
+
+def _named(project: Project, wanted: str) -> Binary:
+    found = tuple(b for b in project.binaries if wanted in (b.name, f"{b.package}/{b.name}"))
     defaults = [b for b in found if b.default]
     if len(found) == 1 or len(defaults) == 1:
         return found[0] if len(found) == 1 else defaults[0]
-    likely = next(iter(sorted(found or project.binaries, key=lambda b: not b.server)))
-    name = f"{likely.package}/{likely.name}" if found and wanted else likely.name
-    problem = f"there is no binary {wanted}" if not found else "there are several binaries"
+    if found:
+        raise _several(project, found, f"{found[0].package}/{found[0].name}")
     raise ConfigError(
-        f"{problem} in {project.root}",
-        evidence=[str(each) for each in (found or project.binaries)],
-        hint=f"invoke config.init --bin {name}",
+        f"there is no binary {wanted} in {project.root}",
+        evidence=[str(each) for each in project.binaries],
+        hint=f"invoke config.init --bin {project.binaries[0].name}",
+    )
+
+
+def _several(project: Project, found: Iterable[Binary], likely: str) -> ConfigError:
+    return ConfigError(
+        f"there are several binaries in {project.root}",
+        evidence=[str(each) for each in found],
+        why="which of them serve HTTP cannot be told; several services: --bin ONE,OTHER",
+        hint=f"invoke config.init --bin {likely}",
     )
 
 

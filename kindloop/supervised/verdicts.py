@@ -51,6 +51,14 @@ class Report:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     problem: str = ""
     version: int = VERSION
+    listens: str = ""
+    """`address:port` of the program; a loopback address when it has no other on its port."""
+
+    @property
+    def unheard(self) -> bool:
+        """Whether only its own pod can reach the program."""
+        address = self.listens.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
+        return address.startswith("127.") or address == "::1"
 
     @classmethod
     def from_json(cls, document: Any, pod: str) -> Report:
@@ -70,6 +78,7 @@ class Report:
             wanted_generation=_of(int, wanted.get("generation")),
             running_digest=_of(str, running.get("digest")),
             running_generation=_of(int, running.get("generation")),
+            listens=_of(str, running.get("listens")) or "",
             outcome=_of(str, outcome.get("result")),
             outcome_generation=_of(int, outcome.get("generation")),
             reason=_of(str, outcome.get("reason")) or "",

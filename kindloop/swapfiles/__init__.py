@@ -34,7 +34,7 @@ from kindloop.swapfiles.placing import (
     tree_files,
     writing,
 )
-from kindloop.swapfiles.want import VERSION, Want, is_digest, remembered
+from kindloop.swapfiles.want import VERSION, Want, is_digest, remembered, to_go_back_to
 
 __all__ = [
     "VERSION",
@@ -194,6 +194,12 @@ class Folder:
             return known
         return remembered(published, known)
 
+    def to_go_back_to(self) -> list[Want]:
+        """What one can go back to by hand, newest first; what ran for a load test is not."""
+        now = self.want()
+        before = to_go_back_to(self.history(), now) if now else []
+        return [want for want in before if self.has(want.digest)]
+
     def next_generation(self) -> int:
         """A generation that was never published: unix time in milliseconds, or one more."""
         last = [want.generation for want in self.history()]
@@ -206,9 +212,11 @@ class Folder:
         """
         history = self.history()
         now = self.want()
-        before = [want for want in history if now is None or want.digest != now.digest]
+        # After a load test what runs now is the newest again, and goes back to the one behind it.
+        count = 2 if now and now.for_load else 1
+        before = to_go_back_to(history, now)[:count]
         kept = set(keep)
-        for want in (now, *before[:1]):
+        for want in (now, *before):
             kept |= {want.digest, want.tree or ""} if want else set()
         # Going back to an artifact takes the files that it ran with.
         kept |= {want.tree or "" for want in history if want.digest in kept}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["VERSION", "Want", "is_digest", "remembered"]
+__all__ = ["VERSION", "Want", "is_digest", "remembered", "to_go_back_to"]
 
 VERSION = 1
 """Of the protocol between host and supervisor; a supervisor refuses a newer one."""
@@ -40,6 +40,8 @@ class Want:
     rollback: bool
     tree: str | None
     """Digest of the synced files; None when there are none."""
+    for_load: bool = False
+    """Whether it runs for a load test only: nothing that one goes back to by hand."""
 
     def as_json(self) -> dict[str, Any]:
         """The document as the supervisor reads it."""
@@ -54,6 +56,7 @@ class Want:
             "probation_ms": self.probation_ms,
             "rollback": self.rollback,
             "tree": self.tree,
+            **({"for_load": True} if self.for_load else {}),
         }
 
     @classmethod
@@ -75,6 +78,7 @@ class Want:
                 int(document["probation_ms"]),
                 bool(document["rollback"]),
                 tree,
+                bool(document.get("for_load", False)),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
@@ -88,7 +92,23 @@ def remembered(want: Want, older: list[Want]) -> list[Want]:
     """
     while older and _same(older[0], want):
         older = older[1:]
+    if older and older[0].for_load:
+        # What ran before a load test runs again: it is no second thing behind that.
+        rest = (one for one in older[1:] if not one.for_load and not _same(one, want))
+        older = [older[0], *rest]
     return [want, *older][:REMEMBERED]
+
+
+def to_go_back_to(history: list[Want], now: Want | None) -> list[Want]:
+    """What one can go back to by hand from what is published now, newest first. Pure.
+
+    Each binary stands there once, as it was published last.
+    """
+    found: dict[str, Want] = {}
+    for one in history:
+        if not one.for_load and (now is None or one.digest != now.digest):
+            found.setdefault(one.digest, one)
+    return list(found.values())
 
 
 def _same(one: Want, other: Want) -> bool:

@@ -16,9 +16,20 @@ from invoke.collection import Collection
 from kindloop import loading
 from kindloop.config import Config
 from kindloop.errors import KindloopError
-from kindloop.tasks import dev, load, observe, project, steps, swap, watch
+from kindloop.tasks import dev, environments, load, looking, observe, project, steps, swap, watch
 
-__all__ = ["collection", "dev", "load", "observe", "project", "steps", "swap", "watch"]
+__all__ = [
+    "collection",
+    "dev",
+    "environments",
+    "load",
+    "looking",
+    "observe",
+    "project",
+    "steps",
+    "swap",
+    "watch",
+]
 
 
 def collection() -> Collection:
@@ -27,7 +38,7 @@ def collection() -> Collection:
     Never raises for a faulty kindloop.yaml: `invoke --list` works, and each task then shows
     what is wrong.
     """
-    root = Collection(*dev.TASKS, *watch.TASKS, *load.TASKS)
+    root = Collection(*dev.TASKS, *environments.TASKS, *looking.TASKS, *watch.TASKS, *load.TASKS)
     for name, tasks in (
         ("bake", steps.BAKE),
         ("build", steps.build_tasks(_config())),

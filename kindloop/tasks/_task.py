@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
@@ -15,12 +16,23 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 
-from kindloop import loading, report
+from kindloop import loading, report, secrecy
 from kindloop.config import Config
 from kindloop.errors import Interrupted, KindloopError
 from kindloop.tasks._words import Words, words_of
 
-__all__ = ["DevTask", "load", "show", "task"]
+__all__ = ["PLAIN", "DevTask", "load", "show", "task"]
+
+PLAIN = "lines, also where a screen could be shown"
+"""What the flag --plain means."""
+COMMON: Mapping[str, str] = MappingProxyType(
+    {
+        "json": "print one JSON document on standard output, all else on standard error",
+        "verbose": "show every command as it is run",
+        "workload": "take this workload; without it, all",
+    }
+)
+"""What a flag of this name means, where its task says nothing else."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,9 +51,16 @@ class DevTask(Task, Generic[P, R]):  # type: ignore[type-arg]  # Task is generic
     """As it is called: with the collections that it is in. Set where those are known."""
     all_names: Collection[str] = ()
     """How every task is called: such a word begins that task. Set with `name_in_full`."""
+    flags: Mapping[str, str] = MappingProxyType({})
+    """What each parameter means, by its name."""
+    codes: Collection[int] = ()
+    """Exit codes with which it can end beside those of every task; see `reference.ALWAYS`."""
+    document: str = ""
+    """Name of what it prints with --json, one of `documents.DOCUMENTS`; several with a space."""
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """What Invoke asks for; the parameter `words` takes what this command line has for it."""
+        self.help = dict(self.flags)  # Invoke takes each text out when it has shown it
         found = super().get_arguments(ignore_unknown_help)
         required = sum(argument.positional for argument in found)
         given = words_of(self.name_in_full, self.all_names)[required:]
@@ -59,21 +78,43 @@ class DevTask(Task, Generic[P, R]):  # type: ignore[type-arg]  # Task is generic
         """Run the body; a failure of ours ends in its message and exit code."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
+        secrecy.learn()
+        report.begin()
         try:
             return super().__call__(*args, **kwargs)
         except KindloopError as exc:
-            raise Exit(report.spoken(str(exc)), exc.exit_code) from exc
+            self._tell(exc, kwargs)
+            raise Exit(report.spoken(report.masked(str(exc))), exc.exit_code) from exc
         except KeyboardInterrupt as exc:
             text = "interrupted; the same command again goes on from here"
+            self._tell(Interrupted(text), kwargs)
             raise Exit(text, Interrupted.exit_code) from exc
+
+    def _tell(self, error: KindloopError, given: Mapping[str, Any]) -> None:
+        """Tell programs, where --json was given, in the form in which they read the rest."""
+        if not given.get("json"):
+            return
+        lines = self.document.startswith("event") and not given.get("dry_run")
+        if lines and not isinstance(report.current(), report.JsonLines):
+            show(events=True)  # it failed before it came to choose
+        report.error(error.as_json(), in_line=self.document == "line")
 
 
 def task(
-    name: str, *, default: bool = False, word: str = "", words: str = ""
+    name: str,
+    *,
+    default: bool = False,
+    word: str = "",
+    words: str = "",
+    flags: Mapping[str, str] = MappingProxyType({}),
+    codes: Collection[int] = (),
+    document: str = "",
 ) -> Callable[[Callable[Concatenate[Context, P], R]], DevTask[P, R]]:
     """Make a function a task called `name`; what has no default is given without a flag.
 
     The parameter named by `word` (a text) or `words` (a list) may be given without one as well.
+    `flags` has the meaning of each parameter that is not in `COMMON`; `codes` and `document` as in
+    `DevTask`. --help and docs/REFERENCE.md are made of them.
     """
 
     def decorate(body: Callable[Concatenate[Context, P], R]) -> DevTask[P, R]:
@@ -81,6 +122,9 @@ def task(
         made = invoke_task(body, name=name, klass=DevTask, default=default, iterable=many)
         found = cast("DevTask[P, R]", made)
         found.words = word or words
+        known = [one for one in inspect.signature(body).parameters if one in COMMON]
+        found.flags = {**{one: COMMON[one] for one in known}, **flags}
+        found.codes, found.document = codes, document
         return found
 
     return decorate

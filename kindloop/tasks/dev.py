@@ -12,23 +12,48 @@ from typing import get_args
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from kindloop import cluster, flows, freshness, host, loading, loop, report, status, telemetry
-from kindloop.config import DEFAULT_PORTS, Config, Observability, Resources
+from kindloop import (
+    environments,
+    flows,
+    freshness,
+    loading,
+    loop,
+    report,
+    screen,
+    status,
+    telemetry,
+)
+from kindloop.config import Config, Observability, Resources
 from kindloop.errors import ConfigError
-from kindloop.tasks._task import load, show, task
+from kindloop.tasks._task import PLAIN, load, show, task
 
 __all__ = ["TASKS"]
 
 LONGEST_S = 86_400.0
+BY_NAME = "the environment of this name, in any folder; see dev-list"
 
 
-@task("dev-setup")
+@task("dev-setup", flags={"yes": "install without asking"}, codes=(7,))
 def dev_setup(c: Context, yes: bool = False, verbose: bool = False) -> None:
     """Prepare this machine: tools, engine, environment."""
     flows.setup(load(verbose=verbose).root, yes=yes)
 
 
-@task("dev-up")
+@task(
+    "dev-up",
+    flags={
+        "dry_run": "show the plan and change nothing",
+        "recreate": "delete the cluster with its data first",
+        "watch": "go on as dev-watch does",
+        "observability": "off, minimal or full; comes before kindloop.yaml",
+        "resources": "minimal, normal or high; comes before kindloop.yaml",
+        "wait": "app: return when the service answers; all: when every part of the stack does",
+        "json": "print events as JSON, one a line; with --dry-run the plan as one document",
+        "plain": PLAIN,
+    },
+    codes=(3, 4, 5, 6, 7, 8, 9),
+    document="event plan",
+)
 def dev_up(  # noqa: PLR0917 - Invoke gives all of them by name
     c: Context,
     dry_run: bool = False,
@@ -39,27 +64,35 @@ def dev_up(  # noqa: PLR0917 - Invoke gives all of them by name
     wait: str = "app",
     json: bool = False,
     verbose: bool = False,
+    plain: bool = False,
 ) -> None:
     """Bring everything up: cluster, stages, image, service.
 
-    Does only what is missing, so a second run changes nothing. --dry-run shows the plan;
-    --recreate deletes the cluster with its data first; --watch goes on as dev-watch does;
-    --observability off|minimal|full and --resources minimal|normal|high come before
-    kindloop.yaml; --wait all returns when every part of the stack answers, and not when the
-    service does; --json prints events, one a line. Exit codes: 5 build, 6 rollout, 7 tool
-    missing, 8 locked, 9 not ours or settings differ.
+    Does only what is missing, so a second run changes nothing. Returns when the service answers;
+    what of the stack takes longer goes on. Exit codes: 5 build, 6 rollout, 7 tool missing,
+    8 locked, 9 not ours or settings differ.
     """
     settings = _flags(observability=observability, resources=resources)
     wait_all = _choice("--wait", wait, ("app", "all")) == "all"
-    config = load(verbose=verbose, events=json, settings=settings)
     if dry_run:
-        report.output("\n".join(flows.plan_up(config)))
+        _show_plan(load(verbose=verbose, json=json, settings=settings), json=json)
         return
+    config = load(verbose=verbose, events=json, settings=settings)
     watching = watch or config.watch.on_up
-    flows.up(config, recreate=recreate, watching=watching, wait_all=wait_all)
+    with screen.bringing_up(config, plain=plain):
+        flows.up(config, recreate=recreate, watching=watching, wait_all=wait_all)
     if watching:
         again = functools.partial(loading.load, env={**os.environ, **settings})
-        loop.watch(config, json=json, load=again)
+        with screen.watching(config, plain=plain):
+            loop.watch(config, json=json, load=again)
+
+
+def _show_plan(config: Config, *, json: bool) -> None:
+    plan = flows.plan_up(config)
+    if json:
+        report.data(plan.as_json())
+    else:
+        report.output("\n".join(plan.lines()))
 
 
 def _flags(*, observability: str, resources: str) -> dict[str, str]:
@@ -81,22 +114,36 @@ def _choice(flag: str, value: str, known: Sequence[str]) -> str:
     )
 
 
-@task("dev-rebuild")
+@task(
+    "dev-rebuild",
+    flags={
+        "clean": "discard the stages' outputs first",
+        "image": "put the binary into the image",
+    },
+    codes=(3, 4, 5, 6, 7, 8, 9),
+)
 def dev_rebuild(
     c: Context, clean: bool = False, image: bool = False, verbose: bool = False
 ) -> None:
     """Build what changed and swap it in.
 
     Where a swap cannot serve (Dockerfile, base or manifests changed) it says so and rolls out.
-    --clean discards the stages' outputs first; --image puts the binary into the image. Exit
-    code 4: the new binary was rolled back.
+    Exit code 4: the new binary was rolled back.
     """
     config = load(verbose=verbose)
     with telemetry.command(config, "rebuild"):
         flows.rebuild(config, clean=clean, image=image)
 
 
-@task("dev-status")
+@task(
+    "dev-status",
+    flags={
+        "wait_fresh": "wait until what answers is built from the files as they are",
+        "timeout": "seconds for --wait-fresh, 0 to 86400",
+    },
+    codes=(3, 4, 7, 9),
+    document="status fresh",
+)
 def dev_status(
     c: Context,
     json: bool = False,
@@ -106,9 +153,8 @@ def dev_status(
 ) -> None:
     """Show what runs, what is stale, what answers.
 
-    Exit codes: 0 healthy, 1 unhealthy, 3 cannot tell, 4 stale. --json prints a document with
-    `schema`. --wait-fresh waits up to --timeout seconds until what answers is built from the
-    files as they are.
+    With --wait-fresh, whether what answers is built from the files as they are. Exit codes:
+    0 healthy or fresh, 1 unhealthy, 3 cannot tell, 4 stale.
     """
     config = load(verbose=verbose, json=json)
     if wait_fresh:
@@ -147,65 +193,66 @@ def _wait_fresh(config: Config, timeout_s: float, *, json: bool) -> None:
         raise Exit(code=code)
 
 
-@task("dev-logs")
-def dev_logs(c: Context, workload: str = "", follow: bool = False, tail: int = 100) -> None:
-    """Show the workloads' log lines; -f follows."""
-    flows.logs(load(), workload, follow=follow, tail=tail)
-
-
-@task("dev-restart")
+@task("dev-restart", codes=(3, 4, 6, 7, 8, 9))
 def dev_restart(c: Context, workload: str = "", verbose: bool = False) -> None:
     """Restart the pods and wait until they answer."""
     flows.restart(load(verbose=verbose), workload)
 
 
-@task("dev-stop")
-def dev_stop(c: Context, verbose: bool = False) -> None:
-    """Stop the node; its state is kept."""
-    flows.stop(load(verbose=verbose))
+@task("dev-stop", word="name", flags={"name": BY_NAME}, codes=(7, 8, 9))
+def dev_stop(c: Context, name: str = "", verbose: bool = False) -> None:
+    """Stop the node; its state is kept.
+
+    With a NAME of `invoke dev-list` it is that environment, in any folder; exit code 8 while a
+    command or a watch has it.
+    """
+    if name:
+        show(verbose=verbose)
+        environments.stop(name)
+    else:
+        flows.stop(load(verbose=verbose))
 
 
-@task("dev-start")
+@task("dev-start", codes=(3, 6, 7, 8, 9))
 def dev_start(c: Context, verbose: bool = False) -> None:
     """Start a stopped node and wait for the service."""
     flows.start(load(verbose=verbose))
 
 
-@task("dev-down")
-def dev_down(c: Context, all: bool = False, verbose: bool = False) -> None:  # noqa: A002 - flag
+@task(
+    "dev-down",
+    word="name",
+    flags={
+        "name": BY_NAME,
+        "all": "delete every environment of this user, whatever its checkout",
+    },
+    codes=(7, 8, 9),
+)
+def dev_down(
+    c: Context,
+    name: str = "",
+    all: bool = False,  # noqa: A002 - flag
+    verbose: bool = False,
+) -> None:
     """Delete cluster and data; caches and images stay.
 
-    --all deletes every environment of this user, whatever its checkout.
+    With a NAME of `invoke dev-list` it is that environment, in any folder; exit code 8 while a
+    command or a watch has it. --all deletes every environment of this user, whatever its checkout.
     """
-    if all:
+    if name and all:
+        raise ConfigError(
+            f"{name} and --all do not go together",
+            why="--all is every environment of this user",
+            hint=f"invoke dev-down {name}",
+        )
+    if name:
+        show(verbose=verbose)
+        environments.delete(name)
+    elif all:
         show(verbose=verbose)
         flows.down_all()
     else:
         flows.down(load(verbose=verbose))
-
-
-@task("dev-doctor")
-def dev_doctor(c: Context, json: bool = False) -> None:
-    """Show what this machine has and what is missing.
-
-    Without a readable kindloop.yaml it looks at the default ports. Exit code 7: something is
-    missing.
-    """
-    config = None
-    try:
-        config = load(json=json)
-    except ConfigError as exc:
-        report.warn(f"{exc.message}; looking at the default ports")
-    ports = config.cluster.host_ports() if config else dict(DEFAULT_PORTS)
-    own = cluster.environment(config).node if config else ""
-    facts = host.inspect(ports, own_node=own)
-    if json:
-        report.data(host.as_json(facts))
-    else:
-        report.output(host.table(facts))
-    code = host.exit_code(facts)
-    if code:
-        raise Exit(code=code)
 
 
 TASKS = (
@@ -213,10 +260,8 @@ TASKS = (
     dev_up,
     dev_rebuild,
     dev_status,
-    dev_logs,
     dev_restart,
     dev_stop,
     dev_start,
     dev_down,
-    dev_doctor,
 )

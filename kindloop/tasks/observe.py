@@ -10,14 +10,16 @@ from kindloop.tasks._task import load, task
 __all__ = ["TASKS"]
 
 
-@task("open")
+@task(
+    "open",
+    flags={"browser": "open those that have a page"},
+    codes=(3, 7, 9),
+    document="pages",
+)
 def observe_open(
     c: Context, browser: bool = False, json: bool = False, verbose: bool = False
 ) -> None:
-    """Print where metrics, traces and dashboards are.
-
-    --browser opens those that have a page; --json prints a document with `schema`.
-    """
+    """Print where metrics, traces and dashboards are."""
     pages = observing.pages(load(verbose=verbose, json=json))
     if json:
         report.data({"schema": 1, "pages": [page.as_json() for page in pages]})

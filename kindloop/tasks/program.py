@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from invoke.program import Program
 
 import kindloop
 from kindloop import report
+from kindloop.clusterfacts import Environment
 from kindloop.tasks import collection, project
 
-__all__ = ["main", "program"]
+__all__ = ["environment_names", "main", "program"]
 
 
 def program() -> Program:
@@ -31,10 +33,23 @@ def program() -> Program:
     )
 
 
+def environment_names(argv: Sequence[str]) -> list[str]:
+    """What a shell may complete `kindloop dev-down NA` to; Invoke itself knows tasks and flags.
+
+    `argv` is how the completion scripts ask: `kindloop --complete -- kindloop dev-down NA`.
+    """
+    words = " ".join(argv[argv.index("--") + 1 :]).split() if "--complete" in argv else []
+    if not {"dev-stop", "dev-down"} & set(words[-2:]) or words[-1].startswith("-"):
+        return []
+    return Environment.names()
+
+
 def main() -> None:
     """Run what the command line says; ends the process with its exit code."""
     report.call_program("kindloop")
     try:
+        for name in environment_names(sys.argv):
+            report.Plain().show(report.Event("output", "", name))
         program().run()
     except BrokenPipeError:
         # Who read it has seen enough, such as `head`; at the end Python would write once more.

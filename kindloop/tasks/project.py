@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from kindloop import effective, loading, report, scaffold, schema
+from kindloop import documents, effective, loading, report, scaffold, schema, secrecy
 from kindloop._yaml import display
 from kindloop.errors import ConfigError
 from kindloop.tasks._task import show, task
@@ -15,7 +15,21 @@ from kindloop.tasks._task import show, task
 __all__ = ["TASKS", "config_init"]
 
 
-@task("init")
+@task(
+    "init",
+    flags={
+        "root": "folder of the Cargo workspace; the files are then written here",
+        "bin": "one of several binaries, by its name, or several services with commas between",
+        "name": "name of the environment",
+        "port": "where the service listens",
+        "health": "path that answers 200",
+        "args": "arguments of the binary, quoted as for a shell",
+        "into": "folder for the Dockerfile and the manifests",
+        "tasks": "write no tasks.py",
+        "dry_run": "name the files and write none",
+    },
+    codes=(7,),
+)
 def config_init(  # noqa: PLR0917 - Invoke gives all of them by name
     c: Context,
     root: str = "",
@@ -31,9 +45,10 @@ def config_init(  # noqa: PLR0917 - Invoke gives all of them by name
 ) -> None:
     """Begin a project: write kindloop.yaml, tasks.py, manifests.
 
-    Asks cargo for the binaries, and the sources for port and health path; says what is a guess.
-    --root names the workspace's folder and writes here, not beside its Cargo.toml. --bin takes one
-    of several binaries, --name names the environment. --port and --health say where the service
+    Asks cargo for the binaries, and the sources for port, address and health path; says what is a
+    guess. --root names the workspace's folder and writes here, not beside its Cargo.toml. --bin
+    takes one of several binaries, or several services with commas between; without it, each package
+    that serves HTTP is one. --name names the environment. --port and --health say where the service
     listens and which path answers 200; --args are the binary's arguments. --into puts Dockerfile
     and manifests into a folder of their own; --no-tasks writes no tasks.py. --dry-run names
     the files. Nothing is ever overwritten: exit code 2.
@@ -70,7 +85,7 @@ def _words(text: str) -> tuple[str, ...]:
         ) from exc
 
 
-@task("check")
+@task("check", document="check")
 def config_check(c: Context, json: bool = False) -> None:
     """Read kindloop.yaml and tell every mistake of it.
 
@@ -83,20 +98,27 @@ def config_check(c: Context, json: bool = False) -> None:
         if json:
             report.data({"schema": 1, "ok": False, "mistakes": list(exc.evidence or [exc.message])})
         raise
+    doubts = secrecy.doubts(config.path)
     if json:
-        report.data({"schema": 1, "ok": True, "mistakes": [], "file": str(config.path)})
+        facts = {"ok": True, "mistakes": [], "file": str(config.path), "warnings": doubts}
+        report.data({"schema": 1, **facts})
     else:
         report.output(effective.summary(config))
+    for doubt in doubts:
+        report.warn(doubt)
 
 
-@task("schema")
-def config_schema(c: Context) -> None:
-    """Print the JSON Schema of kindloop.yaml, for editors."""
+@task("schema", flags={"of": "a document of --json, such as status; without it, kindloop.yaml"})
+def config_schema(c: Context, of: str = "") -> None:
+    """Print the JSON Schema of kindloop.yaml, for editors.
+
+    With --of it is that of a document which a task prints with --json.
+    """
     show(json=True)
-    report.data(schema.document())
+    report.data(documents.schema_of(of) if of else schema.document())
 
 
-@task("show")
+@task("show", document="settings")
 def config_show(c: Context, json: bool = False) -> None:
     """Show every setting and where its value comes from.
 

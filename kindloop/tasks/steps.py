@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,20 @@ from kindloop.tasks._task import DevTask, load, show, task
 
 __all__ = ["BAKE", "CLUSTER", "IMAGE", "K8S", "TEST", "build_tasks"]
 
+BUILD: Mapping[str, str] = {
+    "why": "tell of each stage whether it is stale and why, and build nothing",
+    "force": "run the stages also when they are up to date",
+    "clean": "remove their outputs first",
+    "json": "print what --why tells as one JSON document",
+}
+BUILD_CODES = (3, 5, 7, 8, 9)
 
-@task("ensure")
+
+@task(
+    "ensure",
+    flags={"recreate": "delete the cluster with its data first"},
+    codes=(5, 6, 7, 8, 9),
+)
 def cluster_ensure(c: Context, recreate: bool = False, verbose: bool = False) -> None:
     """Make the cluster be there and answer."""
     config = load(verbose=verbose)
@@ -29,10 +41,12 @@ def cluster_ensure(c: Context, recreate: bool = False, verbose: bool = False) ->
         flows.ensure_cluster(config, platform=platform, recreate=recreate)
 
 
-@task("status")
+@task("status", codes=(7,), document="cluster")
 def cluster_status(c: Context, json: bool = False) -> None:
     """Show the cluster's state; exit 1 unless it answers."""
-    facts = cluster.status(load(json=json))
+    config = load(json=json)
+    host.require_engine()
+    facts = cluster.status(config)
     if json:
         report.data({"schema": 1, **facts})
     else:
@@ -41,13 +55,13 @@ def cluster_status(c: Context, json: bool = False) -> None:
         raise Exit(code=1)
 
 
-@task("delete")
+@task("delete", codes=(7, 8, 9))
 def cluster_delete(c: Context, verbose: bool = False) -> None:
     """Delete the cluster and its data."""
     flows.down(load(verbose=verbose))
 
 
-@task("node")
+@task("node", codes=(5, 7, 8))
 def bake_node(c: Context, verbose: bool = False) -> None:
     """Make the node image from packages; resumes."""
     show(verbose=verbose)
@@ -55,7 +69,7 @@ def bake_node(c: Context, verbose: bool = False) -> None:
     report.output(bake.bake_node())
 
 
-@task("base")
+@task("base", codes=(5, 7, 8))
 def bake_base(c: Context, verbose: bool = False) -> None:
     """Make the workload base image from packages."""
     show(verbose=verbose)
@@ -63,10 +77,13 @@ def bake_base(c: Context, verbose: bool = False) -> None:
     report.output(bake.bake_base())
 
 
-@task("status")
-def bake_status(c: Context) -> None:
+@task("status", document="bake")
+def bake_status(c: Context, json: bool = False) -> None:
     """Show the parts of the bake and what is left."""
-    show()
+    show(json=json)
+    if json:
+        report.data(bake.status_json())
+        return
     rows = [
         f"{'✓' if done else '·'} {part.name:<24} {part.what:<28} "
         f"{part.estimate_s:>4.0f} s  {part.folder}"
@@ -76,7 +93,7 @@ def bake_status(c: Context) -> None:
     report.output(f"left: about {bake.remaining_s():.0f} s")
 
 
-@task("save")
+@task("save", flags={"file": "the archive to write"}, codes=(5, 7))
 def bake_save(c: Context, file: str, verbose: bool = False) -> None:
     """Write the baked images into one archive."""
     show(verbose=verbose)
@@ -84,14 +101,14 @@ def bake_save(c: Context, file: str, verbose: bool = False) -> None:
     report.output(file)
 
 
-@task("load")
+@task("load", flags={"file": "an archive of bake.save"}, codes=(7,))
 def bake_load(c: Context, file: str, verbose: bool = False) -> None:
     """Load baked images from an archive of bake.save."""
     show(verbose=verbose)
     report.output("\n".join(bake.load(Path(file))))
 
 
-@task("build", default=True)
+@task("build", default=True, codes=(5, 7, 8))
 def image_build(c: Context, verbose: bool = False) -> None:
     """Build the workloads' images from the newest artifacts."""
     for config, plan in _images(verbose=verbose, node=False):
@@ -99,7 +116,15 @@ def image_build(c: Context, verbose: bool = False) -> None:
         report.output(f"{plan.reference} {'built' if built else 'was there'}")
 
 
-@task("save", words="names")
+@task(
+    "save",
+    words="names",
+    flags={
+        "file": "the archive to write",
+        "names": "images to write: node, base, a component or a workload; all where none is named",
+    },
+    codes=(5, 7),
+)
 def image_save(
     c: Context, file: str, names: list[str] | None = None, verbose: bool = False
 ) -> None:
@@ -114,7 +139,12 @@ def image_save(
         report.output(f"{each.name:<14} {each.reference}")
 
 
-@task("load", word="file")
+@task(
+    "load",
+    word="file",
+    flags={"file": "an archive of image.save or docker save"},
+    codes=(3, 5, 7, 8, 9),
+)
 def image_load(c: Context, file: str = "", verbose: bool = False) -> None:
     """Load images into the node, or those of FILE here.
 
@@ -138,7 +168,7 @@ def _load_archive(file: Path, *, verbose: bool) -> None:
         report.output(f"{one.reference}  {told}")
 
 
-@task("prune")
+@task("prune", codes=(3, 5, 7, 8, 9))
 def image_prune(c: Context, verbose: bool = False) -> None:
     """Remove our images beyond the newest two."""
     for config, plan in _images(verbose=verbose):
@@ -157,13 +187,17 @@ def _images(*, verbose: bool, node: bool = True) -> Iterator[tuple[Config, image
             yield config, plan
 
 
-@task("diff")
-def k8s_diff(c: Context, verbose: bool = False) -> None:
+@task("diff", codes=(3, 5, 7, 9), document="diff")
+def k8s_diff(c: Context, json: bool = False, verbose: bool = False) -> None:
     """Show what an apply would change."""
-    report.output(flows.diff(load(verbose=verbose)) or "no difference")
+    found = flows.diff(load(verbose=verbose, json=json))
+    if json:
+        report.data({"schema": 1, "differs": bool(found), "diff": found})
+    else:
+        report.output(found or "no difference")
 
 
-@task("apply")
+@task("apply", codes=(3, 4, 5, 6, 7, 8, 9))
 def k8s_apply(c: Context, verbose: bool = False) -> None:
     """Apply the manifests and wait for the rollout."""
     config = load(verbose=verbose)
@@ -173,9 +207,12 @@ def k8s_apply(c: Context, verbose: bool = False) -> None:
         deploying.deploy(config, platform)
 
 
-@task("kubectl")
+@task("kubectl", codes=(3, 7, 9))
 def k8s_kubectl(c: Context) -> None:
-    """Run kubectl on this environment: k8s.kubectl -- ARGS."""
+    """Run kubectl on this environment: k8s.kubectl -- ARGS.
+
+    Once kubectl runs, the exit code is its own.
+    """
     config = load()
     # Invoke joins what follows "--" into one string; the words themselves keep their spaces.
     argv = sys.argv
@@ -185,7 +222,7 @@ def k8s_kubectl(c: Context) -> None:
     raise Exit(code=flows.kubectl(config, words))
 
 
-@task("curl")
+@task("curl", flags={"only": "one operation, by its operationId"}, codes=(7,), document="curl")
 def test_curl(c: Context, only: str = "", json: bool = False, verbose: bool = False) -> None:
     """Call every operation of the service with curl.
 
@@ -205,47 +242,60 @@ K8S = (k8s_diff, k8s_apply, k8s_kubectl)
 TEST = (test_curl,)
 
 
-def build_tasks(config: Config | None) -> list[DevTask[..., Any]]:
-    """`build` for all stages, and one task for each stage that kindloop.yaml names."""
-    return [_build_all(), *(_build_one(name) for name in (config.stages if config else ()))]
+def build_tasks(config: Config | None, stages: Iterable[str] = ()) -> list[DevTask[..., Any]]:
+    """`build` for all stages, and one task for each of `stages` or that kindloop.yaml names."""
+    return [_build_all(), *(_build_one(name) for name in (config.stages if config else stages))]
 
 
 def _build_all() -> DevTask[..., Any]:
-    @task("all", default=True)
-    def build_all(
+    @task("all", default=True, flags=BUILD, codes=BUILD_CODES, document="stages")
+    def build_all(  # noqa: PLR0917 - Invoke gives all of them by name
         c: Context,
         why: bool = False,
         force: bool = False,
         clean: bool = False,
+        json: bool = False,
         verbose: bool = False,
     ) -> None:
         """Build every stage that is stale; --why tells why."""
-        _build(load(verbose=verbose), None, why=why, force=force, clean=clean)
+        _build(None, why=why, force=force, clean=clean, json=json, verbose=verbose)
 
     return build_all
 
 
 def _build_one(name: str) -> DevTask[..., Any]:
-    def body(
+    def body(  # noqa: PLR0917 - as above
         c: Context,
         why: bool = False,
         force: bool = False,
         clean: bool = False,
+        json: bool = False,
         verbose: bool = False,
     ) -> None:
-        _build(load(verbose=verbose), [name], why=why, force=force, clean=clean)
+        _build([name], why=why, force=force, clean=clean, json=json, verbose=verbose)
 
     body.__doc__ = f"Build stage {name} and what it needs; --why tells why."
-    return task(name)(body)
+    return task(name, flags=BUILD, codes=BUILD_CODES, document="stages")(body)
 
 
-def _build(config: Config, names: list[str] | None, *, why: bool, force: bool, clean: bool) -> None:
+def _build(
+    names: list[str] | None, *, why: bool, force: bool, clean: bool, json: bool, verbose: bool
+) -> None:
+    config = load(verbose=verbose, json=json)
+    if json and not why:
+        raise ConfigError("--json tells why, and builds nothing", hint="invoke build --why --json")
     platform = host.require_engine().platform
     if why:
-        for decision in stages.explain(config, names, engine_platform=platform):
-            state = "stale" if decision.stale else "fresh"
-            report.output(f"{decision.stage}: {state}, {decision.reason}")
+        _explain(list(stages.explain(config, names, engine_platform=platform)), json=json)
         return
     if clean:
         stages.clean(config, names, engine_platform=platform)
     stages.build(config, names, engine_platform=platform, force=force)
+
+
+def _explain(decisions: list[stages.Decision], *, json: bool) -> None:
+    if json:
+        report.data({"schema": 1, "stages": [asdict(one) for one in decisions]})
+        return
+    for one in decisions:
+        report.output(f"{one.stage}: {'stale' if one.stale else 'fresh'}, {one.reason}")

@@ -13,7 +13,7 @@ from kindloop.tasks._task import load, task
 __all__ = ["TASKS"]
 
 
-@task("push")
+@task("push", codes=(3, 4, 5, 6, 7, 8, 9))
 def swap_push(c: Context, workload: str = "", verbose: bool = False) -> None:
     """Swap in the newest artifact as it is; builds nothing.
 
@@ -25,7 +25,7 @@ def swap_push(c: Context, workload: str = "", verbose: bool = False) -> None:
         swapping.push(config, workload)
 
 
-@task("status")
+@task("status", codes=(3, 4, 7, 9), document="swap")
 def swap_status(c: Context, json: bool = False, verbose: bool = False) -> None:
     """Show which binary each pod runs.
 
@@ -42,7 +42,7 @@ def swap_status(c: Context, json: bool = False, verbose: bool = False) -> None:
         raise Exit(code=code)
 
 
-@task("rollback")
+@task("rollback", codes=(3, 4, 6, 7, 8, 9))
 def swap_rollback(c: Context, workload: str = "", verbose: bool = False) -> None:
     """Swap back to the binary before the present one.
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from kindloop import process, state
+from kindloop import process, report, state
 from kindloop.config import Config
 from kindloop.telemetry.facts import Part, Trace
 from kindloop.telemetry.target import Target
@@ -29,7 +29,7 @@ def hand_over(config: Config, target: Target, trace: Trace) -> None:
     }
     argv: list[str | Path] = [sys.executable, "-m", "kindloop.telemetry", file]
     with contextlib.suppress(OSError):
-        state.write_json(file, document, durable=False)
+        state.write_json(file, report.masked_data(document), durable=False)
         process.detach(argv, {}, config.local / "logs" / "telemetry.log", folder / "records")
 
 

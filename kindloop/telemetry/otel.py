@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from kindloop import __version__
+from kindloop import __version__, report
 from kindloop.telemetry.facts import BUCKETS_S, Part, Trace, durations
 from kindloop.telemetry.sending import Fact, Failure, Freshness
 from kindloop.telemetry.target import Target
@@ -100,14 +100,14 @@ class _Traces:
     def _span(self, part: Part, parent: Context, offset_ns: int) -> None:
         """A span, and those below it; `offset_ns` makes times of day of ours."""
         span = self._tracer.start_span(
-            part.name,
+            report.masked(part.name),
             parent,
             SpanKind.INTERNAL,
-            dict(part.attributes),
+            report.masked_data(part.attributes),
             start_time=_ns(part.began_s) + offset_ns,
         )
         if part.error:
-            span.set_status(Status(StatusCode.ERROR, part.error))
+            span.set_status(Status(StatusCode.ERROR, report.masked(part.error)))
         for below in part.parts:
             self._span(below, trace.set_span_in_context(span, Context()), offset_ns)
         span.end(_ns(part.ended_s) + offset_ns)

@@ -183,7 +183,13 @@ class Recorder(Muted):
 
     def _snapshot(self) -> Freshness:
         with self._lock:
-            return dict(self._freshness)
+            found = dict(self._freshness)
+        if not self._closing.is_set():
+            return found
+        # Of what nobody watches any more nobody can say how long it is stale: the last word is not
+        # to stand there as an alarm until the collector forgets it.
+        now_s = time.monotonic()
+        return {name: None if since_s is None else now_s for name, since_s in found.items()}
 
     # -- in the thread
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::net;
-use crate::procfs;
+use crate::procfs::{self, Listener};
 use crate::settings::Settings;
 use crate::sockdiag;
 use crate::sys::{self, Errno, Fd};
@@ -14,6 +14,9 @@ use crate::sys::{self, Errno, Fd};
 const ANSWER_LIMIT_US: u64 = 1_000_000;
 const RECHECK_US: u64 = 250_000;
 const STATUS_LINE: usize = 64;
+/// Younger processes are not asked where else they listen: that would take from their start.
+const ELSEWHERE_US: u64 = 100_000;
+const ELSEWHERE_MOST: usize = 3;
 
 /// What is known about the readiness of the process that runs.
 pub struct Probe {
@@ -24,6 +27,8 @@ pub struct Probe {
     answered: bool,
     /// The answered request: closing it with the answer unread would look like a reset to the app.
     lingering: Option<Fd>,
+    /// Where it listens on its port; a loopback address only when it has no other there.
+    pub listens: Option<SocketAddr>,
     /// One line: why it is not ready.
     pub reason: String,
     pub ready: bool,
@@ -52,6 +57,7 @@ impl Probe {
             request: None,
             answered: false,
             lingering: None,
+            listens: None,
             reason: "it was just started".to_string(),
             ready: false,
         }
@@ -101,8 +107,9 @@ impl Probe {
             self.ready = true;
             return;
         };
-        if let Err(reason) = self.find_holder(port, pid) {
+        if let Err(reason) = self.find_holder(port, pid, now - self.started) {
             self.held = None;
+            self.listens = None;
             self.ready = false;
             self.reason = reason;
         } else if self.answered || settings.health.is_empty() {
@@ -112,10 +119,15 @@ impl Probe {
         }
     }
 
-    fn find_holder(&mut self, port: u16, pid: i32) -> Result<(), String> {
-        let listening = sockdiag::listeners(port).unwrap_or_else(|_| procfs::listeners(port));
+    fn find_holder(&mut self, port: u16, pid: i32, age_us: u64) -> Result<(), String> {
+        let listening = listeners(Some(port));
         if listening.is_empty() {
-            return Err(format!("nothing listens on port {port}"));
+            let elsewhere = if age_us < ELSEWHERE_US {
+                String::new()
+            } else {
+                elsewhere(pid)
+            };
+            return Err(format!("nothing listens on port {port}{elsewhere}"));
         }
         if let Some(held) = &self.held {
             let listens = listening.iter().any(|one| one.inode == held.inode);
@@ -136,6 +148,8 @@ impl Probe {
         // that was orphaned on purpose.
         let held = hold(pid).or_else(|| procfs::descendants().into_iter().find_map(hold));
         self.held = held;
+        let outward = listening.iter().find(|one| !is_local(one.address.ip()));
+        self.listens = outward.or(listening.first()).map(|one| one.address);
         match self.held {
             Some(_) => Ok(()),
             None => Err(format!("port {port} is held by another process")),
@@ -213,6 +227,32 @@ impl Request {
         }
         Ok(Some(status(&self.got)))
     }
+}
+
+fn listeners(port: Option<u16>) -> Vec<Listener> {
+    sockdiag::listeners(port).unwrap_or_else(|_| procfs::listeners(port))
+}
+
+fn is_local(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// `, but on 0.0.0.0:5000`: the addresses on which the process listens; empty without any.
+fn elsewhere(pid: i32) -> String {
+    let processes = procfs::descendants();
+    let mut found: Vec<String> = listeners(None)
+        .iter()
+        .filter(|one| {
+            let held = |of: &i32| procfs::holder(*of, one.inode).is_some();
+            held(&pid) || processes.iter().any(held)
+        })
+        .map(|one| one.address.to_string())
+        .collect();
+    found.truncate(ELSEWHERE_MOST);
+    if found.is_empty() {
+        return String::new();
+    }
+    format!(", but on {}", found.join(" and "))
 }
 
 fn status(line: &[u8]) -> u16 {

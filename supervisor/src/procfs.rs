@@ -16,10 +16,10 @@ pub struct Listener {
     pub inode: u64,
 }
 
-/// The sockets of this network namespace that listen on a TCP port, where the kernel has no
-/// `sock_diag`: to find the end of the table it goes through its whole hash of connections, which
-/// takes milliseconds.
-pub fn listeners(port: u16) -> Vec<Listener> {
+/// The sockets of this network namespace that listen on a TCP port; without one, on any. For where
+/// the kernel has no `sock_diag`: to find the end of the table it goes through its whole hash of
+/// connections, which takes milliseconds.
+pub fn listeners(port: Option<u16>) -> Vec<Listener> {
     let mut all = Vec::new();
     for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
         // Without IPv6 the second file is not there.
@@ -32,7 +32,7 @@ pub fn listeners(port: u16) -> Vec<Listener> {
 
 /// The kernel lists listening sockets first, so reading ends at the first that is not: thousands of
 /// connections in TIME_WAIT cost nothing.
-fn read_listeners(file: &Fd, port: u16, all: &mut Vec<Listener>) {
+fn read_listeners(file: &Fd, port: Option<u16>, all: &mut Vec<Listener>) {
     let mut chunk = [0_u8; 4096];
     let mut text = Vec::new();
     loop {
@@ -43,7 +43,9 @@ fn read_listeners(file: &Fd, port: u16, all: &mut Vec<Listener>) {
             let line = core::str::from_utf8(&line).unwrap_or_default();
             match entry(line) {
                 Some((_, state)) if state != LISTEN => return,
-                Some((found, _)) if found.address.port() == port => all.push(found),
+                Some((found, _)) if port.is_none_or(|it| found.address.port() == it) => {
+                    all.push(found)
+                }
                 _ => {}
             }
         }
@@ -187,7 +189,7 @@ mod tests {
     fn a_socket_of_this_process_is_found() {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        let found = listeners(address.port());
+        let found = listeners(Some(address.port()));
         assert_eq!(found[0].address, address);
         let me = std::process::id() as i32;
         let link = holder(me, found[0].inode).unwrap();

@@ -14,15 +14,15 @@ const STATE_LISTEN: u32 = 1 << 10;
 const HEADER: usize = 16;
 const MESSAGE: usize = 72;
 
-/// The sockets of this network namespace that listen on a TCP port.
-pub fn listeners(port: u16) -> Result<Vec<Listener>> {
+/// The sockets of this network namespace that listen on a TCP port; without one, on any.
+pub fn listeners(port: Option<u16>) -> Result<Vec<Listener>> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no memory is involved.
     let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG) })?;
     let fd = Fd(fd);
     let mut all = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
-        fd.write(&request(family as u8, port))?;
+        fd.write(&request(family as u8, port.unwrap_or(0)))?;
         let mut buffer = vec![0; 16 * 1024];
         loop {
             // The kernel has made the answer by now, so an empty queue is a mistake, not a wait.
@@ -51,7 +51,7 @@ fn request(family: u8, port: u16) -> Vec<u8> {
 }
 
 /// False after the last one.
-fn read_messages(mut data: &[u8], port: u16, all: &mut Vec<Listener>) -> Result<bool> {
+fn read_messages(mut data: &[u8], port: Option<u16>, all: &mut Vec<Listener>) -> Result<bool> {
     while data.len() >= HEADER {
         let length = u32::from_ne_bytes(number(data, 0)) as usize;
         let kind = i32::from(u16::from_ne_bytes(number(data, 4)));
@@ -59,7 +59,9 @@ fn read_messages(mut data: &[u8], port: u16, all: &mut Vec<Listener>) -> Result<
         match kind {
             libc::NLMSG_DONE => return Ok(false),
             libc::NLMSG_ERROR => return Err(Errno(-i32::from_ne_bytes(number(body, 0)))),
-            _ => all.extend(listener(body).filter(|found| found.address.port() == port)),
+            _ => all.extend(
+                listener(body).filter(|found| port.is_none_or(|it| found.address.port() == it)),
+            ),
         }
         data = data.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
@@ -91,8 +93,10 @@ mod tests {
                 continue;
             };
             let port = server.local_addr().unwrap().port();
-            let found = listeners(port).unwrap();
-            assert_eq!(found, crate::procfs::listeners(port));
+            let found = listeners(Some(port)).unwrap();
+            assert_eq!(found, crate::procfs::listeners(Some(port)));
+            let every = listeners(None).unwrap();
+            assert!(every.contains(&found[0]), "{every:?}");
             assert_eq!(found[0].address, server.local_addr().unwrap());
         }
     }
@@ -102,12 +106,15 @@ mod tests {
         let mut all = Vec::new();
         let mut data = request(2, 80);
         assert_eq!(
-            read_messages(&data[..40], 80, &mut all),
+            read_messages(&data[..40], Some(80), &mut all),
             Err(Errno(libc::EIO))
         );
         data[4..6].copy_from_slice(&(libc::NLMSG_ERROR as u16).to_ne_bytes());
         data[16..20].copy_from_slice(&(-libc::ENOENT).to_ne_bytes());
-        assert_eq!(read_messages(&data, 80, &mut all), Err(Errno(libc::ENOENT)));
+        assert_eq!(
+            read_messages(&data, Some(80), &mut all),
+            Err(Errno(libc::ENOENT))
+        );
         assert!(all.is_empty());
     }
 }

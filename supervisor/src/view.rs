@@ -79,6 +79,7 @@ impl Core {
                 "pid": process.pid,
                 "started_ms": process.started_ms,
                 "source": source(&process.spec),
+                "listens": process.probe.listens.map(|address| address.to_string()),
             })),
             "outcome": self.outcome.as_ref().map(|outcome| json!({
                 "generation": outcome.generation,

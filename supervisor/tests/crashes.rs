@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{app, sha256, Supervised};
+use common::{app, free_port, sha256, Supervised};
 use serde_json::json;
 
 /// A supervisor whose process is past its probation.
@@ -91,6 +91,25 @@ fn one_that_never_listens_is_rolled_back() {
     pod.until(|status| status["outcome"]["generation"] == generation);
     let reason = back(&pod, generation, &digest);
     assert!(reason.ends_with("/health answered 503"), "{reason}");
+}
+
+#[test]
+fn where_it_listens_is_told() {
+    let mut pod = Supervised::start(&[]);
+    let status = pod.push(&app("version=a"));
+    let listens = status["running"]["listens"].as_str().unwrap();
+    assert!(listens.ends_with(&format!(":{}", pod.port)), "{listens}");
+    let port = free_port();
+    let generation = pod.push_with(&app("version=b"), |want| {
+        want["probation_ms"] = json!(500);
+        want["env"] = json!({"PORT": port.to_string()});
+    });
+    pod.until(|status| status["outcome"]["generation"] == generation);
+    let status = pod.outcome(generation);
+    let reason = status["outcome"]["reason"].as_str().unwrap();
+    let wanted = format!(": nothing listens on port {}, but on ", pod.port);
+    assert!(reason.contains(&wanted), "{reason}");
+    assert!(reason.ends_with(&format!(":{port}")), "{reason}");
 }
 
 #[test]

@@ -134,6 +134,7 @@ class Watch:
 
     def end(self) -> None:
         """End it and wait for that. Not by SIGINT: a shell in the background lets it be ignored."""
+        begun_s = time.perf_counter()
         if self._popen.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
         try:
@@ -141,6 +142,8 @@ class Watch:
         except subprocess.TimeoutExpired:
             os.killpg(self.pid, signal.SIGKILL)
             self._popen.wait()
+        took_s = time.perf_counter() - begun_s
+        print(f"{self.log.stem}: SIGTERM ended dev-watch in {took_s:.2f} s", flush=True)
 
 
 class Bed:

@@ -7,8 +7,8 @@ run left is swept first. `KINDLOOP_KEEP=1` leaves the cluster for a look.
 
 from __future__ import annotations
 
+import collections
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,38 +16,48 @@ import pytest
 import yaml
 from live import (
     CHECKOUT,
+    CHECKOUTS,
     FOREIGN_KUBECONFIG,
     NAME,
     ROOT,
     STATE,
+    SUFFIX,
     USERS_KUBECONFIG,
     Loop,
     docker,
     free_offset,
+    own_checkout,
+    seed,
     sync,
 )
 
 from kindloop.config import DEFAULT_PORTS, NODE_PORTS
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin the checkouts of all workers, before the first of them builds in its own."""
+    if not hasattr(session.config, "workerinput"):
+        for worker in range(1, getattr(session.config.option, "numprocesses", None) or 1):
+            seed(CHECKOUT, CHECKOUTS / f"test-checkout-{worker}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.cluster)
-    # A cluster that a test deletes must be made again: such tests come last.
-    items.sort(key=lambda item: item.get_closest_marker("destructive") is not None)
+    # A cluster that a test deletes must be made again: such tests come last. Before them goes what
+    # has many tests, so that two workers, who take file by file, end together.
+    count = collections.Counter(item.path for item in ours)
+    items.sort(
+        key=lambda item: (item.get_closest_marker("destructive") is not None, -count[item.path])
+    )
 
 
 @pytest.fixture(scope="session")
-def checkout() -> Path:
-    """A checkout of the tests' own, kept between runs so that cargo's work is."""
-    seed = ROOT / "examples/petstore/target/kindloop"
-    own = CHECKOUT / "examples/petstore/target/kindloop"
-    sync(ROOT, CHECKOUT)
-    if seed.is_dir() and not own.exists():
-        # Compiled dependencies are the same in both: only the sample itself is built again.
-        shutil.copytree(seed, own, symlinks=True)
-    return CHECKOUT
+def checkout() -> Iterator[Path]:
+    """A checkout of the tests' own."""
+    with own_checkout() as checkout:
+        yield checkout
 
 
 @pytest.fixture(scope="session")
@@ -100,15 +110,19 @@ def healed(up: Loop) -> Iterator[Loop]:
 
 @pytest.fixture
 def foreign(up: Loop) -> Iterator[str]:
-    """A container that kind takes for the node of a cluster `klforeign`."""
-    name = "klforeign-control-plane"
+    """A container that kind takes for the node of a cluster that is not ours; its name."""
+    cluster = f"klforeign{SUFFIX}"
+    name = f"{cluster}-control-plane"
     # Any image with a program that waits does; ours starts from one with busybox.
     image = docker("image", "ls", "--quiet", f"kindloop.local/{up.name}/petstore").split()[0]
-    labels = ["--label=io.x-k8s.kind.cluster=klforeign", "--label=io.x-k8s.kind.role=control-plane"]
+    labels = [
+        f"--label=io.x-k8s.kind.cluster={cluster}",
+        "--label=io.x-k8s.kind.role=control-plane",
+    ]
     docker("rm", "--force", name, check=False)
     run = ["run", "--detach", "--name", name, *labels, "--entrypoint=/bin/busybox"]
     docker(*run, image, "sleep", "3600")
     started = docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name)
-    yield "klforeign"
+    yield cluster
     assert docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name) == started
     docker("rm", "--force", name)

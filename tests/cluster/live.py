@@ -11,18 +11,31 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import schemas
+
+from kindloop import state
 from kindloop.config import DEFAULT_PORTS
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKOUT = ROOT / "build" / "test-checkout"
-NAME = "kltest-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
-STATE = ROOT / "build" / "test-state"
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Workers of one run have a checkout, a cluster and ports each."""
+SUFFIX = f"-{WORKER}" if WORKER else ""
+OWN = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
+FIRST_OFFSET = 1000 + 100 * (int(OWN, 16) % 20) + 3000 * WORKER
+"""Two that look for free ports at the same time, in other checkouts or as workers, begin elsewhere."""
+CHECKOUTS = ROOT / "build"
+CHECKOUT = CHECKOUTS / f"test-checkout{SUFFIX}"
+NAME = f"kltest-{OWN}{SUFFIX}"
+STATE = ROOT / "build" / f"test-state{SUFFIX}"
 USERS_KUBECONFIG = STATE / "users-kubeconfig"
+TARGET = "examples/petstore/target/kindloop"
+"""Where stages build, below a checkout."""
 FOREIGN_KUBECONFIG = "apiVersion: v1\nkind: Config\ncurrent-context: production\n"
 PATIENCE_S = 180
 """Seconds that anything but a build or a bake may take on a busy machine; never asserted."""
@@ -96,7 +109,7 @@ class Loop:
         self, *words: str, env: dict[str, str] | None = None, timeout_s: float = 900
     ) -> subprocess.CompletedProcess[str]:
         """Run `invoke WORDS`; the result is judged by the test."""
-        return subprocess.run(
+        done = subprocess.run(
             command(*words),
             cwd=self.root,
             env={**self.environ, **(env or {})},
@@ -105,6 +118,8 @@ class Loop:
             timeout=timeout_s,
             check=False,
         )
+        schemas.may_end(words, done.returncode)
+        return done
 
     def say(self, *words: str, env: dict[str, str] | None = None, timeout_s: float = 900) -> Said:
         """Run `invoke WORDS`; its exit code and all it said."""
@@ -266,7 +281,34 @@ def sync(source: Path, target: Path) -> None:
             path.unlink()
 
 
-def free_offset(first: int = 1000, last: int = 9000, step: int = 100) -> int:
+@contextmanager
+def own_checkout() -> Iterator[Path]:
+    """The checkout of the tests, as the files are now, kept between runs so that cargo's work is.
+
+    Held: a second run of this checkout would edit it and delete its cluster. Raises Locked, which
+    names the run that has it.
+    """
+    with state.lock(CHECKOUT.with_suffix(".lock"), f"the live tests in {CHECKOUT}"):
+        sync(ROOT, CHECKOUT)
+        if not WORKER:
+            seed(ROOT, CHECKOUT)
+        yield CHECKOUT
+
+
+def seed(source: Path, checkout: Path) -> None:
+    """Let cargo begin in a checkout with what it has compiled in another, in which nobody builds now.
+
+    Compiled dependencies are the same in both: only the sample itself is built again.
+    """
+    own = checkout / TARGET
+    if (source / TARGET).is_dir() and not own.exists():
+        begun = own.with_name("seed")
+        shutil.rmtree(begun, ignore_errors=True)
+        shutil.copytree(source / TARGET, begun, symlinks=True)
+        begun.rename(own)
+
+
+def free_offset(first: int = FIRST_OFFSET, last: int = 9000, step: int = 100) -> int:
     """An offset at which every port of an environment is free now."""
     for offset in range(first, last, step):
         if all(_is_free(port + offset) for port in DEFAULT_PORTS.values()):

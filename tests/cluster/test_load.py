@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import schemas
 import yaml
 from live import Loop, Running, edit
 from watching import Terminal
@@ -59,7 +60,10 @@ def loaded(up: Loop) -> Loop:
 
 def test_load_on_the_release_build(loaded: Loop) -> None:
     before = running(loaded)
-    said = loaded.ok("test-load", timeout_s=1800)
+    done = loaded.run("test-load", "--json", timeout_s=1800)
+    assert done.returncode == 0, done.stderr
+    document, said = schemas.said("load", done.stdout), done.stderr
+    assert (document["complete"], document["broken"]) == (True, [])
     assert "petstore runs its release build meanwhile" in said
     told = re.search(r"on http://127\.0\.0\.1:\d+, release build (\w{8})\n", said)
     assert told

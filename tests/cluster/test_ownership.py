@@ -33,7 +33,8 @@ def test_ports_of_another_environment_are_named(up: Loop) -> None:
     assert said.code == 1
     assert said.message == "error: ports that the cluster needs are taken"
     assert f"127.0.0.1:{8080 + up.offset} (petstore) is taken by container {up.node}" in said.error
-    assert "KINDLOOP_PORT_OFFSET=" in said.error
+    assert f"invoke dev-stop {up.name}, or move" in said.error
+    assert f"KINDLOOP_PORT_OFFSET={up.offset + 100} " in said.error
 
 
 def test_settings_that_kind_cannot_change_are_refused(up: Loop) -> None:

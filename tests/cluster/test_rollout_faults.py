@@ -233,6 +233,15 @@ def test_deployment_of_another_name(healed: Loop) -> None:
     assert "why:  the manifests have petshop" in said.error
 
 
+def test_service_that_only_its_pod_hears(good: Loop) -> None:
+    edit(good.manifests / "deployment.yaml", "0.0.0.0:8080", "127.0.0.1:8080")
+    said = good.say("dev-up")
+    assert said.code == 6
+    told = "petstore listens on 127.0.0.1:8080 inside of its pod, where nobody else hears it"
+    assert said.message == f"error: {told}"
+    assert "have it listen on 0.0.0.0:8080" in said.error
+
+
 def test_service_that_is_healthy_but_not_reachable(healed: Loop) -> None:
     edit(healed.manifests / "service.yaml", "targetPort: http", "targetPort: 9999")
     edit(healed.settings, "    health: /health", "    health: /health\n    ready_s: 4")

@@ -193,7 +193,7 @@ def test_all_of_it_is_dead_before_the_next_starts(bay: Bay, fault: str) -> None:
 def test_artifact_removed_while_it_runs(bay: Bay) -> None:
     artifact = bay.named("Wilma")
     digest = sha256(artifact)
-    assert bay.swap(artifact, probation_ms=100).state == "fresh"
+    assert bay.swap(artifact, probation_ms=1000).state == "fresh"
     becomes(lambda: bay.reports()[0].good == digest)  # or its end would be that of a bad one
     (bay.swap_folder.bin / digest).unlink()
     assert "Wilma" in pets(bay.loop)

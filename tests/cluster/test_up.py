@@ -6,7 +6,22 @@ import json
 import subprocess
 from pathlib import Path
 
+import schemas
 from live import Loop, edit
+
+DOCUMENTS: dict[str, tuple[str, ...]] = {
+    "status": ("dev-status",),
+    "fresh": ("dev-status", "--wait-fresh", "--timeout", "0"),
+    "cluster": ("cluster.status",),
+    "plan": ("dev-up", "--dry-run"),
+    "stages": ("build", "--why"),
+    "swap": ("swap.status",),
+    "diff": ("k8s.diff",),
+    "pages": ("observe.open",),
+    "curl": ("test.curl", "--only", "get_pet"),
+    "list": ("dev-list",),
+}
+"""What asks a running environment, by its document; `test-load` is in test_load.py."""
 
 
 def test_up_ends_with_urls_and_next_command(first_up: tuple[Loop, str]) -> None:
@@ -99,6 +114,22 @@ def test_a_lost_record_is_told_and_nothing_deleted(up: Loop) -> None:
     finally:
         record.write_bytes(kept)
     assert up.pods() == before
+
+
+def test_every_document_is_as_its_schema_says(up: Loop) -> None:
+    up.ok("dev-up")  # a test before this one may have left another binary or image
+    for name, words in DOCUMENTS.items():
+        schemas.said(name, up.ok(*words, "--json"))
+    lines = up.ok("dev-logs", "--tail", "5", "--json").splitlines()
+    assert {schemas.said("line", line)["schema"] for line in lines} == {1}
+
+
+def test_up_as_events(up: Loop) -> None:
+    seen = schemas.events(up.ok("dev-up", "--json"))
+    assert {one["kind"] for one in seen} >= {"started", "ended", "output"}
+    assert [one for one in seen if not one["ok"]] == []
+    steps = [[one["step"] for one in seen if one["kind"] == kind] for kind in ("started", "ended")]
+    assert sorted(steps[0]) == sorted(steps[1])
 
 
 def test_curl_checks_as_json(up: Loop) -> None:

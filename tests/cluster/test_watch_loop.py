@@ -70,6 +70,31 @@ def sync_but_git(loop: Loop) -> None:
     (loop.root / ".git").write_bytes(named)
 
 
+def replace(path: Path, text: str) -> None:
+    """Save as editors do: written beside it and renamed, one event whatever the machine does."""
+    aside = path.with_name(f".{path.name}.aside~")
+    aside.write_text(text)
+    shutil.copymode(path, aside)
+    aside.replace(path)
+
+
+def halted(watch: Watch, program: str) -> bool:
+    """Stop the program where it is, if the watch has it running; whether it was."""
+    found = [p for p, words in watch.left().items() if Path(words[0]).name == program]
+    for pid in found:
+        os.kill(pid, signal.SIGSTOP)
+    return bool(found)
+
+
+def lives(pid: int) -> bool:
+    """Whether the process runs; one that nobody has waited for yet does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(") ")[2][0] not in "ZX"
+
+
 def fence(watch: Watch, token: str) -> None:
     """Save a synced file and wait until it is served: what was saved before has had its turn."""
     watch.saved(lambda: configure(watch.loop, token), of="config/config.yaml")
@@ -107,7 +132,7 @@ def test_compile_error_then_fix(watch: Watch) -> None:
     status = loop.say(*NOW)
     assert status.code == 4
     edit(controller, "request.idd", "request.id")
-    watch.saved(lambda: call(loop, "Hulda"))
+    watch.saved(lambda: call(loop, "Hulda"), of="app.rs")
     assert "Hulda" in pets(loop)
 
 
@@ -127,9 +152,10 @@ def test_openapi_broken_then_fixed(watch: Watch) -> None:
     assert loop.curl("/openapi.yaml") == before
     assert loop.say(*NOW).code == 4
 
-    edit(document, reference.replace("Pet", "Pett"), reference)
     since = watch.count()
-    watch.saved(lambda: edit(document, "The sample service", "The one sample service"))
+    fixed = document.read_text().replace(reference.replace("Pet", "Pett"), reference)
+    fixed = fixed.replace("The sample service", "The one sample service")
+    watch.saved(lambda: replace(document, fixed))
     assert "The one sample service" in loop.curl("/openapi.yaml")
     fence(watch, "after-the-generator")
     events = watch.events(since)
@@ -162,7 +188,7 @@ def test_a_newer_save_cancels_the_build(watch: Watch) -> None:
     loop = watch.loop
     since = watch.count()
     call(loop, "Karla")
-    watch.running.until(lambda running: running.runs("rustc"))
+    becomes(lambda: halted(watch, "rustc"))  # or the build may end before the next save is seen
     call(loop, "Lotte")
     becomes(lambda: "Lotte" in pets(loop))
     fence(watch, "after-the-newer-save")
@@ -175,14 +201,15 @@ def test_500_writes_in_2_s_are_a_few_builds(watch: Watch) -> None:
     loop = watch.loop
     source = loop.app / "app.rs"
     text = source.read_text()
-    since = watch.count()
+    since, began_s = watch.count(), time.monotonic()
     for number in range(500):
         source.write_text(renamed(text, f"Cat{number:03d}"))
         time.sleep(0.004)  # this is what a storm is: no pause that could be awaited
+    most = max(10, 3 * (time.monotonic() - began_s))  # a batch is at most a second long
     becomes(lambda: "Cat499" in pets(loop))
     fence(watch, "after-the-storm")
     events = watch.events(since)
-    assert 1 <= len(ran(events, "petstore")) <= 10
+    assert 1 <= len(ran(events, "petstore")) <= most
     assert of_files(events)[-2]["digest"] == of_files(events)[-1]["digest"]
     code = loop.say(*NOW).code
     assert code == 0
@@ -259,7 +286,7 @@ def test_an_input_directory_deleted_and_made_again(watch: Watch) -> None:
             (folder / name).write_text(text)
         call(loop, "Ursel")
 
-    watch.saved(again)
+    watch.saved(again, of="app.rs")
     assert "Ursel" in pets(loop)
     # The directory is a new one, and watched as the old one was.
     controller = folder / "get_pet.rs"
@@ -413,7 +440,7 @@ def test_a_restarted_engine_is_outlived(watch: Watch) -> None:
     watch.saved(lambda: call(loop, "Yvone"))
     engine = int(Path("/var/run/docker.pid").read_text())
     os.kill(engine, signal.SIGTERM)
-    becomes(lambda: not Path(f"/proc/{engine}").exists())
+    becomes(lambda: not lives(engine))
     subprocess.run([loop.root / "scripts/dev-setup.sh", "--yes"], check=True)
     docker("start", loop.node)
     assert loop.say("dev-status", "--wait-fresh", "--timeout", "180").code == 0

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import schemas
 from live import PATIENCE_S, Loop, Running, command, marked
 
 Event = dict[str, Any]
@@ -34,6 +35,9 @@ os.execvp(sys.argv[1], sys.argv[1:])
 class Watch:
     """`invoke dev-watch --json` in a process group of its own."""
 
+    _checked = 0
+    """How many of its lines were found to be as their schema says."""
+
     def __init__(self, loop: Loop, *words: str, env: dict[str, str] | None = None) -> None:
         self.loop = loop
         self.mark = f"KINDLOOP_TEST_MARK={uuid.uuid4()}"
@@ -46,9 +50,12 @@ class Watch:
         return self.running.popen.pid
 
     def events(self, since: int = 0) -> list[Event]:
-        """Everything told from event `since` on; every line must be an event."""
-        whole = self.running.text.rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines()[since:]]
+        """Everything told from event `since` on; every line must be an event, as its schema says."""
+        lines = self.running.text.rpartition("\n")[0].splitlines()
+        for line in lines[self._checked :]:
+            schemas.valid("event", json.loads(line))
+        self._checked = len(lines)
+        return [json.loads(line) for line in lines[since:]]
 
     def count(self) -> int:
         """How many events there are: a place to look from."""
@@ -128,14 +135,19 @@ class Watch:
 class Terminal:
     """`invoke WORDS` in a terminal, as somebody sits in front of it."""
 
-    def __init__(self, loop: Loop, *words: str) -> None:
+    def __init__(self, loop: Loop, *words: str, plain: bool = True) -> None:
         self.mark = f"KINDLOOP_TEST_MARK={uuid.uuid4()}"
         self.said = ""
         self._ours, theirs = pty.openpty()
         self.popen = subprocess.Popen(
             [sys.executable, "-c", LEADER, *command(*words)],
             cwd=loop.root,
-            env={**loop.environ, "TERM": "xterm", **dict([self.mark.split("=")])},
+            env={
+                **loop.environ,
+                "TERM": "xterm",
+                "KINDLOOP_PLAIN": str(int(plain)),
+                **dict([self.mark.split("=")]),
+            },
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

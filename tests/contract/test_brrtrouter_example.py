@@ -28,6 +28,13 @@ SKELETON = (
     "Cargo.toml",
     "Cargo.lock",
     "src/lib.rs",
+    "src/bin/brrtrouter_gen.rs",
+    "src/cli/mod.rs",
+    "src/generator/mod.rs",
+    "src/spec/mod.rs",
+    "src/dummy_value.rs",
+    "src/validator.rs",
+    "src/server/mod.rs",
     "templates/handler.rs.txt",
     "brrtrouter_macros/src/lib.rs",
     "examples/openapi.yaml",
@@ -201,6 +208,24 @@ def test_controllers_are_inputs_of_the_service_and_nobodys_outputs(
     after = observed(config)
     changed = [name for name in after if after[name].inputs != before[name].inputs]
     assert changed == ["petstore"]
+
+
+@pytest.mark.parametrize(
+    ("saved", "stale"),
+    [
+        ("src/server/mod.rs", ["router"]),
+        ("src/generator/mod.rs", ["router", "generate"]),
+        ("templates/handler.rs.txt", ["router", "generate"]),
+        ("examples/openapi.yaml", ["generate"]),
+    ],
+)
+def test_only_what_the_generator_is_made_of_generates(
+    config: Config, router: Path, saved: str, stale: list[str]
+) -> None:
+    before = observed(config)
+    (router / saved).write_text("my edit")
+    after = observed(config)
+    assert [name for name in after if after[name].inputs != before[name].inputs] == stale
 
 
 def observed(config: Config) -> Mapping[str, stages.Observed]:

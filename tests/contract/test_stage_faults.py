@@ -401,6 +401,83 @@ def test_who_asks_is_told_of_each_stage_right_before_it_runs(project: Project) -
     assert told == [("make", ("input.txt",), False), ("next", (), True)]
 
 
+def with_library(project: Project) -> None:
+    """A library that the program's command builds with it, as cargo does."""
+    project.write("lib.txt", "one")
+    project.write("app.txt", "one")
+    project.write("Cargo.toml")
+    project.shell("lib", "echo lib >> ran", inputs=("lib.txt",), built_by="app")
+    project.shell(
+        "app", "echo app >> ran; grep -q one lib.txt", inputs=("app.txt",), needs=("lib",)
+    )
+
+
+def runs(project: Project) -> list[str]:
+    """The commands that ran since this was asked last."""
+    path = project.app / "ran"
+    found = path.read_text().split() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return found
+
+
+def test_a_stage_that_another_builds_runs_with_it(project: Project, shown: Any) -> None:
+    with_library(project)
+    told: list[str] = []
+    done = attempt(project, on_turn=lambda name, _seen: told.append(name))
+    assert (list(done.built), list(done.took), runs(project)) == (["lib", "app"], ["app"], ["app"])
+    assert all(built.ran for built in done.built.values())
+    assert told == ["lib", "app"], "an edit of either ends the build"
+    assert [(e.step, e.text) for e in shown.events if e.kind == "ended"] == [
+        ("lib", "never built, built by app"),
+        ("app", "never built"),
+    ]
+    assert set(project.why().values()) == {"up to date"}
+    project.write("lib.txt", "one, edited")
+    assert project.why() == {"lib": "lib.txt changed", "app": "needs lib, which is stale"}
+    attempt(project)
+    assert (runs(project), set(project.why().values())) == (["app"], {"up to date"})
+
+
+def test_an_edit_before_the_other_runs_is_in_what_it_builds(project: Project) -> None:
+    with_library(project)
+    project.shell("gen", "echo 'one, edited' > lib.txt", inputs=("app.txt",))
+    project.stages["app"] = replace(project.stages["app"], needs=("lib", "gen"))
+    attempt(project)
+    assert set(project.why().values()) == {"up to date"}
+
+
+def test_a_stage_that_another_builds_can_be_asked_for_alone(project: Project) -> None:
+    with_library(project)
+    project.build("lib")
+    assert runs(project) == ["lib"]
+    project.build()
+    assert runs(project) == ["app"]
+    project.build("lib", force=True)
+    assert (runs(project), project.why()["app"]) == (["lib"], "up to date")
+
+
+def test_what_is_built_by_a_stage_that_fails_is_not_built(project: Project) -> None:
+    with_library(project)
+    project.build()
+    project.write("lib.txt", "broken")
+    done = attempt(project)
+    assert (done.built, list(done.failed), done.skipped) == ({}, ["app"], {"lib": "app"})
+    assert done.parts(project.stages) == ["lib"]
+    assert project.why()["lib"] == "lib.txt changed (and 1 more)"
+    project.write("lib.txt", "one")
+    assert list(attempt(project).built) == ["lib", "app"]
+    assert set(project.why().values()) == {"up to date"}
+
+
+def test_a_stage_whose_record_went_is_built_by_the_other_again(project: Project) -> None:
+    with_library(project)
+    project.build()
+    runs(project)
+    (project.root / ".kindloop/build/loop/lib.json").unlink()
+    assert list(project.build()) == ["lib", "app"]
+    assert (runs(project), set(project.why().values())) == (["app"], {"up to date"})
+
+
 def test_an_edit_between_the_look_and_the_command_is_built_next_time(project: Project) -> None:
     writer(project)
     attempt(project, on_turn=lambda _name, _seen: project.write("input.txt", "edited"))

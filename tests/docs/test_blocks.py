@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -35,10 +36,13 @@ def test_python_block_works(python_block: Block, all_blocks: list[Block], tmp_pa
     compile(text, str(python_block), "exec")
     if "kindloop.tasks" in text:
         own = next(b for b in all_blocks if b.page == python_block.page and _is_ours(b))
-        write_project(tmp_path, own.text)
+        write_project(tmp_path, _whole(own.text))
         (tmp_path / "tasks.py").write_text(text)
         listed = listing(tmp_path, "invoke", "--list")
-        for task in ("dev-up", "dev-rebuild", "test.curl", "greet ", "build.greeter"):
+        stages = [f"build.{name}" for name in yaml.safe_load(own.text)["stages"]]
+        own_tasks = [f"  {name} " for name in _tasks(text)]
+        assert own_tasks
+        for task in ("dev-up", "dev-rebuild", "test.curl", *own_tasks, *stages):
             assert task in listed
         assert len(text.splitlines()) <= TASKS_LINES
     elif "import nox" in text:
@@ -50,9 +54,7 @@ def test_python_block_works(python_block: Block, all_blocks: list[Block], tmp_pa
 
 def test_yaml_block_loads(yaml_block: Block, tmp_path: Path) -> None:
     if _is_ours(yaml_block):
-        text = yaml_block.text
-        whole = text if "version:" in text else f"version: 1\n{text}"
-        config = write_project(tmp_path, whole)
+        config = write_project(tmp_path, _whole(yaml_block.text))
         assert config.path == tmp_path / "kindloop.yaml"
         return
     (tmp_path / "objects.yaml").write_text(yaml_block.text)
@@ -89,6 +91,19 @@ def test_readme_and_manual_describe_the_same_service(all_blocks: list[Block]) ->
         container["ports"][0]["containerPort"]
         == objects["Service"]["spec"]["ports"][0]["targetPort"]
     )
+
+
+def _tasks(text: str) -> list[str]:
+    """Names of the functions that a block makes tasks of."""
+    functions = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)]
+    return [
+        n.name.replace("_", "-") for n in functions if "task" in map(ast.unparse, n.decorator_list)
+    ]
+
+
+def _whole(text: str) -> str:
+    """A kindloop.yaml, of which a document may show a part."""
+    return text if "version:" in text else f"version: 1\n{text}"
 
 
 def _is_ours(block: Block) -> bool:

@@ -9,17 +9,18 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
-from live import CHECKOUT, FOREIGN_KUBECONFIG, ROOT, Loop, free_offset, sync
+from live import FOREIGN_KUBECONFIG, ROOT, Loop, free_offset, own_checkout
 
 from e2e.record import Record, code_of, table
 from e2e.scenes import Scenes
+from kindloop.errors import Locked
 
 RESULT = ROOT / "build/e2e.json"
 STATE = ROOT / "build/e2e-state"
@@ -33,9 +34,13 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started goes with us
     record = Record()
-    with environment() as loop:
-        for scenario in Scenes(loop, options.profile).all():
-            record.run(scenario)
+    try:
+        with environment() as loop:
+            for scenario in Scenes(loop, options.profile).all():
+                record.run(scenario)
+    except Locked as exc:
+        print(exc)
+        return exc.exit_code
     RESULT.write_text(json.dumps([asdict(one) for one in record.outcomes], indent=2) + "\n")
     print(f"\n{table(record.outcomes)}\n{RESULT}")
     return code_of(record.outcomes)
@@ -44,17 +49,17 @@ def main(words: Sequence[str] | None = None) -> int:
 @contextmanager
 def environment() -> Iterator[Loop]:
     """A checkout, name, ports and state directory that are the scenarios' own."""
-    seed = ROOT / "examples/petstore/target/kindloop"
-    own = CHECKOUT / "examples/petstore/target/kindloop"
-    sync(ROOT, CHECKOUT)
-    if seed.is_dir() and not own.exists():
-        shutil.copytree(seed, own, symlinks=True)
+    with own_checkout() as checkout:
+        yield from _environment(checkout)
+
+
+def _environment(checkout: Path) -> Iterator[Loop]:
     STATE.mkdir(parents=True, exist_ok=True)
     users = STATE / "users-kubeconfig"
     users.write_text(FOREIGN_KUBECONFIG)
     env = {"XDG_STATE_HOME": str(STATE), "KUBECONFIG": str(users), "KINDLOOP_OBSERVABILITY": "full"}
-    Loop(CHECKOUT, NAME, 1000, env).run("dev-down")  # what a killed run left
-    loop = Loop(CHECKOUT, NAME, free_offset(), env)
+    Loop(checkout, NAME, 1000, env).run("dev-down")  # what a killed run left
+    loop = Loop(checkout, NAME, free_offset(), env)
     try:
         yield loop
         if users.read_text() != FOREIGN_KUBECONFIG:

@@ -6,7 +6,7 @@ import json
 import time
 
 import yaml
-from live import ROOT, edit, sync
+from live import PATIENCE_S, ROOT, edit, sync
 from observability.stack import Env, soon
 from watching import Watch
 
@@ -100,14 +100,14 @@ def kill_process(env: Env) -> None:
 
     killed = running()
     env.kubectl("exec", pod, "--", "/bin/sh", "-c", f"kill -9 {killed}")
-    soon(lambda: running() not in {0, killed}, 30)
+    soon(lambda: running() not in {0, killed}, PATIENCE_S)
 
 
 def scale(env: Env, replicas: int) -> None:
     """Ask for so many pods of the pet store, and wait until they are so many."""
     env.kubectl("scale", "deployment", "petstore", f"--replicas={replicas}")
     if replicas:
-        env.kubectl("rollout", "status", "deployment", "petstore", "--timeout=60s")
+        env.kubectl("rollout", "status", "deployment", "petstore", f"--timeout={PATIENCE_S}s")
         return
     chosen = ("-l", "app.kubernetes.io/name=petstore")
-    soon(lambda: not env.kubectl("get", "pods", *chosen, "-o", "name"), 60)
+    soon(lambda: not env.kubectl("get", "pods", *chosen, "-o", "name"), PATIENCE_S)

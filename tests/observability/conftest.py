@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from e2e.record import Outcome, State, table
-from live import CHECKOUT, FOREIGN_KUBECONFIG, ROOT, Loop, free_offset, sync
+from live import CHECKOUT, FOREIGN_KUBECONFIG, ROOT, Loop, free_offset, own_checkout, sync
 from observability import breaking, story
 from observability.stack import SCRAPE_S, Env
 from observability.story import Counted, Phase
@@ -43,10 +42,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def env() -> Iterator[Env]:
     """The environment, up with every part."""
-    seed, own = (at / "examples/petstore/target/kindloop" for at in (ROOT, CHECKOUT))
-    sync(ROOT, CHECKOUT)
-    if seed.is_dir() and not own.exists():
-        shutil.copytree(seed, own, symlinks=True)
+    with own_checkout():
+        yield from _up()
+
+
+def _up() -> Iterator[Env]:
     STATE.mkdir(parents=True, exist_ok=True)
     users = STATE / "users-kubeconfig"
     users.write_text(FOREIGN_KUBECONFIG)

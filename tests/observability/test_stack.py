@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from live import docker
 from observability.stack import DIRECT, Env, soon
+from observability.traffic import ask
 
 from kindloop.config import DEFAULT_PORTS
 from kindloop.observing import LEVELS, PARTS
 
 pytestmark = [pytest.mark.destructive]
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 BUDGET_MIB = 2048
 JOBS = {
     "petstore", "supervisor", "kubelet", "cadvisor", "loop",
@@ -99,6 +100,13 @@ def post(url: str, document: Any) -> Any:
     request = urllib.request.Request(url, json.dumps(document).encode(), headers)
     with DIRECT.open(request, timeout=20) as answer:
         return json.load(answer)
+
+
+def makes_spans(env: Env) -> bool:
+    """Whether the pet store makes a span for a request: then it tells which."""
+    status, headers = ask(env.url("petstore"), "/pets")
+    assert status == 200
+    return "traceresponse" in headers
 
 
 def silence(env: Env) -> str:
@@ -197,6 +205,8 @@ def test_levels_change_what_differs_and_nothing_else(full: Env) -> None:
     assert "PersistentVolumeClaim/jaeger" not in found["gone"]
     soon(lambda: pods(full).keys() == {"petstore", *minimal}, PATIENCE_S, full.stuck)
     assert pods(full).items() <= running.items()
+    assert not makes_spans(full)
+    assert full.say("dev-status").code == 0, "what was brought counts, not what would be"
 
     up(full, "--observability", "off")
     gone = differences(before, versions(full))
@@ -211,6 +221,7 @@ def test_levels_change_what_differs_and_nothing_else(full: Env) -> None:
     up(full)
     assert versions(full).keys() == before.keys()
     assert pods(full)["petstore"] == running["petstore"]
+    assert makes_spans(full)
     assert soon(lambda: full.trace(trace), PATIENCE_S), "its data was kept while it was off"
 
 

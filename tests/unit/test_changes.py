@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kindloop.changes import Change, classify, declared, summary, supersedes, watched
+from kindloop.changes import Change, classify, declared, relative, summary, supersedes, watched
 from kindloop.config import App, Cluster, Config, CopiedFiles, Image, Stage, SyncedFiles, Workload
 from kindloop.watchroots import Root
 
@@ -148,7 +149,7 @@ def test_globs_concern_what_they_match(pattern: str, name: str, concerned: bool)
         (("k8s/app/deployment.yaml",), "k8s/app/deployment.yaml"),
         (("app/pet_store/src",), "pet_store/src"),
         (("elsewhere/a",), "elsewhere/a"),
-        (("app/Cargo.lock", "app/openapi.yaml"), "openapi.yaml and 1 more"),
+        (("app/Cargo.lock", "app/openapi.yaml"), "openapi.yaml and Cargo.lock"),
         (
             ("app/pet_store/src/handlers/a.rs", "app/pet_store/src/z/b.rs", "kindloop.yaml"),
             "z/b.rs and 2 more",
@@ -201,3 +202,10 @@ def test_what_the_running_stage_writes_is_no_newer_save() -> None:
     assert not newer(APP / "pet_store/src/handlers")
     assert not newer(APP / "pet_store/src/handlers/a.rs")
     assert newer(APP / "pet_store/src/registry.rs")
+
+
+def test_a_path_is_told_from_the_folder_that_it_lies_in() -> None:
+    elsewhere = replace(WHOLE, app=App(Path("/far/app")))
+    assert relative(elsewhere, TOP / "k8s/app/a.yaml") == "k8s/app/a.yaml"
+    assert relative(elsewhere, Path("/far/app/src/a.rs")) == "src/a.rs"
+    assert relative(elsewhere, Path("/other/a.rs")) == "/other/a.rs"

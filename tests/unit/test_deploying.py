@@ -329,8 +329,9 @@ class Hands:
         self.do(f"restart {workload.name}")
 
     def wait_quick(self, url: str, timeout_s: float) -> float:
-        assert timeout_s in (7, deploying.BACK_S)
-        self.do(f"ask {url}" if timeout_s == 7 else f"is the last good one back at {url}")
+        assert timeout_s in (7, deploying.BACK_S, deploying.SERVICE_LAG_S)
+        back = timeout_s == deploying.BACK_S
+        self.do(f"is the last good one back at {url}" if back else f"ask {url}")
         return 0.25
 
     def json(self, path: str, *, or_none: bool) -> Any:
@@ -630,15 +631,59 @@ def test_pods_that_are_ready_and_have_not_said_what_they_run_are_no_success(
 
 
 def test_a_url_that_does_not_answer_is_told_with_what_is_behind_it(
-    config: Config, hands: Hands
+    config: Config, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = Unhealthy(f"{URL} did not answer 200", evidence=["last seen: status 503"])
     hands.broken = {f"ask {URL}": late}
+    monkeypatch.setattr(rollout, "proxy_trouble", lambda *_: None)
     with pytest.raises(RolloutFailed) as raised:
         deploy(config)
     assert "web is ready in the cluster, but http://" in raised.value.message
     assert raised.value.evidence == ("last seen: status 503",)
     assert "get service,endpointslices" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("listens", "unheard"),
+    [
+        (["127.0.0.1:8080"], True),
+        (["[::1]:8080", "127.0.0.5:8080"], True),
+        (["[::ffff:127.0.0.1]:8080"], True),
+        (["0.0.0.0:8080"], False),
+        (["[::]:8080"], False),
+        (["127.0.0.1:8080", "0.0.0.0:8080"], False),
+        ([""], False),
+        ([], False),
+    ],
+)
+def test_a_program_that_only_its_pod_hears_is_told(
+    config: Config,
+    hands: Hands,
+    monkeypatch: pytest.MonkeyPatch,
+    listens: list[str],
+    unheard: bool,
+) -> None:
+    monkeypatch.setattr(rollout, "proxy_trouble", lambda *_: None)
+    hands.broken = {f"ask {URL}": Unhealthy(f"{URL} did not answer 200")}
+    pods = [Report("web-1", listens=each) for each in listens]
+    web = config.workloads["web"]
+    with pytest.raises(RolloutFailed) as raised:
+        deploying.answers(config, web, pods)
+    assert ("where nobody else hears it" in raised.value.message) is unheard
+    assert ("have it listen on 0.0.0.0:8080" in raised.value.hint) is unheard
+    hands.broken = {}
+    deploying.answers(config, web, pods)  # something in front of it hears it: well
+
+
+def test_the_service_is_not_blamed_for_a_kube_proxy_that_does_not_run(
+    config: Config, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands.broken = {f"ask {URL}": Unhealthy(f"{URL} did not answer 200", hint="")}
+    known = RolloutFailed("kube-proxy does not run", hint="invoke dev-start")
+    monkeypatch.setattr(rollout, "proxy_trouble", lambda *_: known)
+    with pytest.raises(RolloutFailed) as raised:
+        deploy(config)
+    assert raised.value is known
 
 
 # -- a swap

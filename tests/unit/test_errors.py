@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 import pytest
 
+import kindloop
 from kindloop import errors
 from kindloop.errors import EXIT_CODES, KindloopError, ToolFailed
 
 CLASSES = [
     getattr(errors, name)
     for name in errors.__all__
-    if isinstance(getattr(errors, name), type) and name not in ("KindloopError", "ToolFailed")
+    if isinstance(getattr(errors, name), type)
+    and name not in ("KindloopError", "ToolFailed", "Failure")
 ]
 
 
@@ -18,6 +23,23 @@ def test_every_class_has_an_exit_code_of_its_own_that_is_documented() -> None:
     codes = [c.exit_code for c in CLASSES]
     assert len(set(codes)) == len(codes)
     assert set(codes) | {0} == set(EXIT_CODES)
+
+
+def test_no_class_of_the_package_has_an_exit_code_beside_the_table() -> None:
+    """A class elsewhere is one of these, said more closely."""
+    for found in pkgutil.walk_packages(kindloop.__path__, "kindloop."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+    known: set[type[KindloopError]] = set()
+    new = {KindloopError}
+    while new:
+        known |= new
+        new = {sub for one in new for sub in one.__subclasses__()}
+    ours = {one for one in known if one.__module__.startswith("kindloop")}
+    here = {one for one in ours if one.__module__ == "kindloop.errors"}
+    assert {one.__name__ for one in here} == set(errors.__all__) - {"EXIT_CODES", "Failure"}
+    assert [one for one in ours - here if "exit_code" in vars(one)] == []
+    assert {one.exit_code for one in ours} <= set(EXIT_CODES)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_the_half_created_node_that_is_about_to_go_is_not_in_the_way(
 NOTHING = 'echo "Error response from daemon: No such container: x" >&2; exit 1'
 
 
-@pytest.mark.parametrize("call", [flows.start, flows.restart, flows.logs, flows.diff])
+@pytest.mark.parametrize("call", [flows.start, flows.restart, flows.diff])
 def test_without_a_cluster_the_next_command_is_dev_up(
     config: Config, fake: Callable[..., Path], call: Callable[[Config], Any]
 ) -> None:
@@ -256,31 +256,9 @@ def test_a_workload_that_is_not_there_is_exit_2_with_those_there_are(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "require", cluster.environment)
-    for call in (flows.restart, flows.logs):
-        with pytest.raises(ConfigError, match="there is no workload wbe") as raised:
-            call(config, "wbe")
-        assert raised.value.hint == "one of: web"
-
-
-def test_logs_that_cannot_be_read_are_no_success(
-    config: Config, monkeypatch: pytest.MonkeyPatch, fake: Callable[..., Path], shown: Any
-) -> None:
-    monkeypatch.setattr(cluster, "require", cluster.environment)
-    fake("kubectl", "echo 'error: deployments.apps \"web\" not found' >&2; exit 1")
-    with pytest.raises(CannotTell, match="log of web"):
-        flows.logs(config)
-    assert shown.texts("output") == ['error: deployments.apps "web" not found']
-
-
-def test_logs_are_asked_for_with_the_pods_name_and_our_kubeconfig(
-    config: Config, monkeypatch: pytest.MonkeyPatch, fake: Callable[..., Path], shown: Any
-) -> None:
-    monkeypatch.setattr(cluster, "require", cluster.environment)
-    fake("kubectl", 'echo "$@"')
-    flows.logs(config, "web", tail=7)
-    env = cluster.environment(config)
-    flags = f"--kubeconfig={env.kubeconfig} --namespace=mine logs --prefix --tail=7"
-    assert shown.texts("output") == [f"{flags} --all-containers deployment/web"]
+    with pytest.raises(ConfigError, match="there is no workload wbe") as raised:
+        flows.restart(config, "wbe")
+    assert raised.value.hint == "one of: web"
 
 
 @pytest.mark.parametrize("code", [0, 1, 42])

@@ -13,15 +13,15 @@ import kindloop
 PACKAGE = Path(kindloop.__file__).parent
 # A package is one room: its modules may import each other.
 ROOMS = (
-    "errors", "versions", "config", "_yaml", "_checks", "loading", "schema", "effective", "report", "tools", "orphans",
+    "errors", "masking", "events", "versions", "config", "_yaml", "_checks", "loading", "described", "schema", "effective", "report", "tools", "orphans",
     "pump", "process", "state", "telemetry", "fingerprint", "probes", "hostfacts", "host", "kindconfig",
     "clusterfacts", "cluster", "bake", "toolchain", "targets", "cargo", "stage_plan", "stage_site",
     "stage_state", "stage_guard", "stage_run", "stage_turns", "stages", "images", "manifestfacts",
-    "swapmanifests", "manifests", "pods", "rollout", "verify", "sources", "components",
+    "secrecy", "swapenv", "swapmanifests", "manifests", "pods", "rollout", "verify", "sources", "components",
     "archives", "apiserver", "swapfiles",
-    "supervised", "transports", "swapplan", "swap", "deployplan", "deploying", "observing", "freshness", "status", "flows", "swapping", "loadplan", "loadrun", "loadtest",
-    "gitstate", "keys", "watchroots", "watchsource", "watching", "changes", "saves", "loop",
-    "scaffold", "sessions", "tasks", "__main__",
+    "supervised", "transports", "swapplan", "swap", "deployplan", "deploying", "observing", "environments", "freshness", "status", "logs", "upplan", "flows", "swapping", "bundle", "outdated", "loadplan", "loadrun", "loadtest",
+    "gitstate", "keys", "watchroots", "watchsource", "watching", "changes", "saves", "loop", "screen",
+    "scaffold", "sessions", "documents", "reference", "tasks", "__main__",
 )  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 350
@@ -93,6 +93,22 @@ def test_only_the_sender_imports_the_telemetry_sdk() -> None:
     assert _importers("opentelemetry") == {"telemetry/otel.py"}
     importing = {_id(file) for file in FILES if "kindloop.telemetry.otel" in _imports(file)}
     assert importing == {"telemetry/sending.py", "telemetry/__main__.py"}
+
+
+def test_only_what_draws_imports_rich_and_nothing_before_there_is_a_screen() -> None:
+    drawing = {f"screen/{name}.py" for name in ("display", "drawing", "dayview", "graphview")}
+    assert _importers("rich") <= drawing | {"screen/screens.py"}
+    assert "screen/drawing.py" in _importers("rich")
+    for file in FILES:  # what is imported at once, by `invoke --list`
+        eager = ast.parse(file.read_text(encoding="utf-8")).body
+        names = {
+            alias.name for node in eager if isinstance(node, ast.Import) for alias in node.names
+        }
+        names |= {str(n.module) for n in eager if isinstance(n, ast.ImportFrom)}
+        if _id(file) not in drawing:
+            assert not {n for n in names if n.split(".")[0] == "rich"}, file
+            if _room(file) != "screen":
+                assert not {n for n in names if n.startswith("kindloop.screen.")}, file
 
 
 def test_only_process_imports_subprocess() -> None:

@@ -224,7 +224,7 @@ MISTAKES = [
     row(
         "the name is the key",
         stage("{run: x, name: c}"),
-        "4:15: stages.b: unknown key name (known: run, inputs, outputs, needs, env, "
+        "4:15: stages.b: unknown key name (known: run, inputs, outputs, needs, built_by, env, "
         "env_inputs, tools, label, platform, timeout_s, on_newer)",
     ),
     row(
@@ -379,6 +379,37 @@ MISTAKES = [
         "open quote in a command",
         stage("{run: echo it's}"),
         "4:12: stages.b.run: cannot be split into words: no closing quotation",
+    ),
+    row(
+        "a built_by that is no stage",
+        "stages: {a: {run: x, built_by: c}, bb: {run: x, needs: [a]}}",
+        "2:32: stages.a.built_by: unknown stage c (known: a, bb)",
+    ),
+    row(
+        "a built_by that does not need it",
+        "stages: {a: {run: x, built_by: b}, b: {run: x}}",
+        "2:32: stages.a.built_by: b does not need a: add it to stages.b.needs",
+    ),
+    row(
+        "a built_by, and another that needs it",
+        "stages: {a: {run: x, built_by: b}, b: {run: x, needs: [a]}, c: {run: x, needs: [a]}}",
+        "2:32: stages.a.built_by: c needs a too, so it has to run by itself",
+    ),
+    row(
+        "a built_by of a stage with outputs",
+        "stages: {a: {run: x, built_by: b, outputs: [o]}, b: {run: x, needs: [a]}}",
+        "2:32: stages.a.built_by: a has outputs, which only its own command makes",
+    ),
+    row(
+        "a built_by of another platform",
+        "stages: {a: {run: x, built_by: b}, b: {run: x, needs: [a], platform: host}}",
+        "2:32: stages.a.built_by: a is built for the cluster, b for the host",
+    ),
+    row(
+        "a chain of built_by",
+        "stages: {a: {run: x, built_by: b}, b: {run: x, needs: [a], built_by: c}, "
+        "c: {run: x, needs: [b]}}",
+        "2:32: stages.a.built_by: b has a built_by of its own",
     ),
     row(
         "unknown need",

@@ -47,7 +47,7 @@ from kindloop.loop.followers import News
 from kindloop.loop.patrol import Patrol
 from kindloop.loop.referee import Referee, unseen
 from kindloop.loop.rounds import Round
-from kindloop.loop.world import World, hushed, patiently, told
+from kindloop.loop.world import Listener, World, hushed, patiently, told
 from kindloop.process import Stop
 from kindloop.saves import Job, Saved, Standing
 from kindloop.stage_plan import Observed, Record
@@ -106,6 +106,7 @@ class FakeDesk:
         self.forgot = 0
         self.api = None
         self.back: dict[str, int] = {}
+        self.along: tuple[str, ...] = ()
 
     def push(
         self, workload: Workload, artifact: Path, *, digest: str = "", again: bool = False
@@ -113,6 +114,7 @@ class FakeDesk:
         self.pushed.append((workload.name, again))
         digest = sha(artifact.name)
         changed = ("binary",) if self.published.get(workload.name) != digest or again else ()
+        changed += self.along
         self.published[workload.name] = digest
         return Pushed(workload.name, want(digest), changed, 0.01)
 
@@ -238,15 +240,27 @@ def hands(config: Config, monkeypatch: pytest.MonkeyPatch) -> Hands:
 
 
 class Nobody:
+    def __init__(self, *joined: Path) -> None:
+        self._joined = frozenset(joined)
+
     def on_turn(self, name: str, observed: Observed) -> None: ...
 
     def all_turned(self) -> None: ...
 
+    def joined(self, until_s: float) -> frozenset[Path]:
+        return self._joined
 
-def serve(world: World, *names: str, stop: Stop | None = None, **more: Any) -> list[Saved] | None:
+
+def serve(
+    world: World,
+    *names: str,
+    stop: Stop | None = None,
+    listener: Listener | None = None,
+    **more: Any,
+) -> list[Saved] | None:
     paths = frozenset(world.config.root / name for name in names)
     job = Job(more.pop("cause", "save"), 0.0, paths, **more)
-    return Round(world, job, stop or Stop(), Nobody()).run()
+    return Round(world, job, stop or Stop(), listener or Nobody()).run()
 
 
 def results(lines: list[Saved] | None) -> dict[str, str]:
@@ -269,6 +283,14 @@ def test_only_the_workload_behind_the_saved_file_is_swapped(world: World, hands:
     assert list(lines[0].parts) == ["cargo", "swap"]
     assert lines[0].paths == ("web/b.rs",)
     assert world.desk.pushed == [("web", False)]  # type: ignore[attr-defined]
+
+
+def test_the_line_names_what_was_saved_during_the_build_too(world: World, hands: Hands) -> None:
+    hands.ran = {"lib", "web"}
+    lines = serve(world, "lib/a.rs", listener=Nobody(world.config.root / "web/b.rs"))
+    assert lines is not None
+    assert lines[0].paths == ("lib/a.rs", "web/b.rs")
+    assert lines[0].shown == "lib/a.rs and web/b.rs"
 
 
 def test_a_library_reaches_what_is_built_from_it(world: World, hands: Hands) -> None:
@@ -358,6 +380,17 @@ def test_what_is_served_after_a_roll_back_is_the_last_good_one(world: World, han
 
 def test_synced_files_saved_without_a_change_are_no_line(world: World, hands: Hands) -> None:
     serve(world, "conf/d.yaml")
+    assert serve(world, "conf/d.yaml") == []
+
+
+def test_synced_files_that_a_swap_took_along_unseen_have_a_line_of_their_own(
+    world: World, hands: Hands
+) -> None:
+    desk: Any = world.desk
+    hands.ran, desk.along = {"web"}, ("files",)
+    assert results(serve(world, "web/b.rs")) == {"web": "fresh"}
+    hands.ran, desk.along = set(), ()
+    assert results(serve(world, "conf/d.yaml")) == {"web": "fresh"}
     assert serve(world, "conf/d.yaml") == []
 
 
@@ -488,6 +521,39 @@ def test_a_changed_input_of_a_stage_before_the_running_one_ends_the_round(
     referee.on_turn("web", Observed("run", inputs={"web/b.rs": sha("web/b.rs")}))
     inbox.put(batch(config.root / "lib/a.rs"))
     becomes(stop.is_set)
+
+
+def test_what_a_later_stage_will_read_joins_the_round(
+    config: Config, world: World, listening: Any, becomes: Any
+) -> None:
+    referee, inbox, stop = listening
+    site: Any = world.site
+    for name, path in (("web", "web/b.rs"), ("api", "api/c.rs")):
+        site.recorded(name, {path: sha("before")})
+    referee.on_turn("web", Observed("run", inputs={"web/b.rs": sha("web/b.rs")}))
+    saved = config.root / "api/c.rs"
+    inbox.put(Batch(frozenset({saved}), 1.0, 2.0))
+    becomes(lambda: referee.joined(2.0))
+    assert referee.joined(2.0) == {saved}
+    assert referee.joined(1.9) == frozenset(), "it came too late for what was made by then"
+    assert not stop.is_set()
+
+
+def test_what_a_stage_writes_or_is_as_it_was_joins_nothing(
+    config: Config, world: World, listening: Any, becomes: Any
+) -> None:
+    referee, inbox, _ = listening
+    site: Any = world.site
+    site.recorded("api", {"api/c.rs": sha("api/c.rs")})
+    generates = replace(config.stages["lib"], outputs=("web/made.rs",))
+    world.config = replace(config, stages={**config.stages, "lib": generates})
+    made = config.root / "web/made.rs"
+    made.touch()
+    inbox.put(batch(config.root / "api/c.rs", made))
+    becomes(lambda: referee.kept)
+    inbox.put("p")
+    becomes(lambda: len(referee.kept) == 2)
+    assert referee.joined(1.0) == frozenset()
 
 
 def test_q_ends_the_round_and_is_kept(listening: Any, becomes: Any) -> None:

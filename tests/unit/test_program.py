@@ -102,6 +102,26 @@ def test_lines_and_documents_are_spoken_too(capsys: pytest.CaptureFixture[str]) 
     assert "invoke" not in capsys.readouterr().out
 
 
+# -- init
+
+
+def test_init_outside_of_a_project(tmp_path: Path) -> None:
+    said = run("init", cwd=tmp_path)
+    assert said.exit_code == 2
+    assert said.stderr.startswith("error: there is no Cargo.toml in ")
+    assert said.stderr.splitlines()[-1].endswith("kindloop config.init --root FOLDER")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_where_a_project_has_begun(project: Path) -> None:
+    before = (project / "kindloop.yaml").read_text()
+    said = run("init", cwd=project)
+    assert said.exit_code == 2
+    assert "next: kindloop config.check" in said.stderr
+    assert [path.name for path in project.iterdir()] == ["kindloop.yaml"]
+    assert (project / "kindloop.yaml").read_text() == before
+
+
 # -- config.check, config.schema, config.show
 
 
@@ -124,7 +144,7 @@ def test_check_tells_every_mistake(project: Path) -> None:
 def test_check_as_a_document(project: Path) -> None:
     right = json.loads(run("config.check", "--json", cwd=project).stdout)
     file = str(project / "kindloop.yaml")
-    assert right == {"schema": 1, "ok": True, "mistakes": [], "file": file}
+    assert right == {"schema": 1, "ok": True, "mistakes": [], "file": file, "warnings": []}
     (project / "kindloop.yaml").write_text(WRONG)
     said = run("config.check", "--json", cwd=project)
     wrong = json.loads(said.stdout)

@@ -15,6 +15,7 @@ import pytest
 from kindloop import rollout
 from kindloop.config import Config, Image, Workload
 from kindloop.errors import KindloopError, RolloutFailed
+from kindloop.tools import Result
 
 WORKLOAD = Workload("web", Image(Path("Dockerfile")), manifests=Path("k8s/app"), ready_s=60)
 CONFIG = Config(path=Path("/nowhere/kindloop.yaml"), name="mine", workloads={"web": WORKLOAD})
@@ -198,3 +199,68 @@ def test_one_that_is_not_complete_is_watched(
     monkeypatch.setattr(rollout, "_watched", lambda _c, found, *_a: watched.append(found) or [])
     rollout.wait(CONFIG, replace(WORKLOAD, ready_s=1))
     assert [w.name for w in watched] == ["web"]
+
+
+# -- what leads to the pods
+
+
+def _proxy(*, ready: bool) -> dict[str, Any]:
+    status = {"phase": "Running", "containerStatuses": [{"ready": ready, "restartCount": 4}]}
+    return {
+        "metadata": {"name": "kube-proxy-x"}, "spec": {"containers": [{}]}, "status": status,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, int]]:
+    """What kubectl says of kube-proxy, and its exit code, by verb."""
+    said: dict[str, tuple[str, int]] = {"logs": ("", 0)}
+
+    def kubectl(_config: Config, verb: str, *argv: str, **_more: Any) -> Result:
+        assert "--namespace=kube-system" in argv
+        text, code = said[verb]
+        return Result(("kubectl", verb), code, text, "", 0.1)
+
+    monkeypatch.setattr(rollout.cluster, "kubectl", kubectl)
+    return said
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (json.dumps({"items": []}), 0),
+        (json.dumps({"items": [_proxy(ready=True)]}), 0),
+        ("", 1),
+    ],
+    ids=["none is there", "it runs", "nobody answers"],
+)
+def test_kube_proxy_is_blamed_only_when_it_does_not_run(
+    node: dict[str, tuple[str, int]], answer: tuple[str, int]
+) -> None:
+    node["get"] = answer
+    assert rollout.proxy_trouble(CONFIG, WORKLOAD) is None
+
+
+@pytest.mark.parametrize(
+    ("log", "why", "hint"),
+    [
+        (
+            "I1 started\nE1 failed complete: too many open files",
+            "no inotify instance left",
+            "sudo sysctl fs.inotify.max_user_instances=512; then: invoke dev-stop",
+        ),
+        ("E1 no iptables", "rules that lead from a NodePort", "invoke dev-stop"),
+    ],
+)
+def test_a_kube_proxy_that_does_not_run_is_told_with_its_last_words(
+    node: dict[str, tuple[str, int]], log: str, why: str, hint: str
+) -> None:
+    node["get"] = (json.dumps({"items": [_proxy(ready=False)]}), 0)
+    node["logs"] = (log, 0)
+    error = rollout.proxy_trouble(CONFIG, WORKLOAD)
+    assert error is not None
+    assert error.exit_code == 6
+    assert "kube-proxy does not run in the node (kube-proxy-x Running 0/1 ready" in error.message
+    assert error.evidence == tuple(log.splitlines())
+    assert why in error.why
+    assert error.hint.startswith(hint)

@@ -124,6 +124,53 @@ def test_what_failed_otherwise_is_missed() -> None:
     assert saves.missed(STAGES, decisions, observed, tried) == ("generate",)
 
 
+# -- what failed is not tried again as it is
+
+BUILT_BY = {
+    "router": Stage("router", "cargo build --lib", built_by="petstore"),
+    "petstore": Stage("petstore", "cargo build", needs=("router",)),
+    "docs": Stage("docs", "mdbook build"),
+}
+NEEDS = {"router": ["router"], "petstore": ["router", "petstore"], "docs": ["docs"]}
+
+
+@pytest.mark.parametrize(
+    ("tried", "touched", "expected"),
+    [
+        ((), (), ["router", "petstore", "docs"]),
+        (("petstore",), ("docs",), ["docs"]),
+        (("petstore",), ("petstore",), ["router", "petstore", "docs"]),
+        (("petstore", "router"), ("petstore",), ["router", "petstore", "docs"]),
+        (("petstore", "router"), ("router",), ["router", "petstore", "docs"]),
+        (("petstore", "router"), ("docs",), ["docs"]),
+    ],
+)
+def test_what_failed_waits_for_a_save_of_it_or_of_what_it_builds(
+    tried: tuple[str, ...], touched: tuple[str, ...], expected: list[str]
+) -> None:
+    assert saves.hopeful(BUILT_BY, NEEDS, tried, touched) == expected
+
+
+@pytest.mark.parametrize(
+    ("stale", "tried", "expected"),
+    [
+        (("router", "petstore"), {}, ("router", "petstore")),
+        (("router", "petstore"), {"petstore": "1", "router": "1"}, ()),
+        (("petstore",), {"petstore": "1"}, ()),
+        (("router", "petstore"), {"petstore": "1"}, ("petstore",)),
+        (("router", "petstore"), {"petstore": "1", "router": "0"}, ("petstore",)),
+        (("router", "petstore"), {"petstore": "0", "router": "1"}, ("petstore",)),
+    ],
+)
+def test_what_is_built_by_another_stage_is_missed_with_it(
+    stale: tuple[str, ...], tried: dict[str, str], expected: tuple[str, ...]
+) -> None:
+    decisions = [Decision(name, name in stale, "") for name in BUILT_BY]
+    observed = {name: Observed("run", inputs={"a": "1"}) for name in BUILT_BY}
+    then = {name: Observed("run", inputs={"a": seen}) for name, seen in tried.items()}
+    assert saves.missed(BUILT_BY, decisions, observed, then) == expected
+
+
 # -- what supervisors report later
 
 STANDING = Standing(7, NEW, "fresh", NEW, {"pod-1": 0})

@@ -104,53 +104,80 @@ def test_a_manifest_that_cargo_does_not_take(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cargo does not take this project") as caught:
         scaffold.inspect(tmp_path)
     assert any("name" in line for line in caught.value.evidence)
+    assert caught.value.exit_code == 2
 
 
 def test_without_cargo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissing, match="cargo is not on PATH"):
+    with pytest.raises(ToolMissing, match="cargo is not on PATH") as caught:
         scaffold.inspect(tmp_path)
+    assert caught.value.exit_code == 7
 
 
 # -- which binary
 
 
-TWO = project(
-    package("tool", "tool", "tool"),
-    package("api", "api", "api", dependencies=[needs("axum")]),
+TWO = project(package("tool", "tool", "tool"), package("check", "check", "check"))
+SHOP = project(
+    package("orders", "orders", "orders", dependencies=[needs("axum")]),
+    package("gateway", "gateway", "gateway", dependencies=[needs("hyper")]),
+    package("admin", "admin", "admin"),
 )
 
 
-def test_several_binaries_are_listed_and_the_likely_one_named() -> None:
+def test_several_binaries_are_listed() -> None:
     with pytest.raises(ConfigError) as caught:
         scaffold.choose(TWO)
     assert caught.value.exit_code == 2
     assert caught.value.message == "there are several binaries in /w"
-    assert caught.value.evidence == ("api (package api, axum)", "tool (package tool)")
-    assert caught.value.hint == "invoke config.init --bin api"
+    assert caught.value.evidence == ("check (package check)", "tool (package tool)")
+    assert caught.value.hint == "invoke config.init --bin check"
+
+
+def names(found: tuple[Binary, ...]) -> list[str]:
+    return [each.name for each in found]
 
 
 def test_the_named_one_the_only_one_and_the_default_one() -> None:
-    assert scaffold.choose(TWO, "tool").package == "tool"
-    assert scaffold.choose(project(package("api", ".", "api"))).name == "api"
+    assert names(scaffold.choose(TWO, "tool")) == ["tool"]
+    assert names(scaffold.choose(project(package("api", ".", "api")))) == ["api"]
     usual = project(package("api", ".", "api", "admin", default_run="admin"))
-    assert scaffold.choose(usual).name == "admin"
+    assert names(scaffold.choose(usual)) == ["admin"]
+
+
+def test_the_ones_that_serve_are_taken_the_front_first() -> None:
+    assert names(scaffold.choose(SHOP)) == ["gateway", "orders"]
+    assert names(scaffold.choose(SHOP, "orders, admin/admin")) == ["orders", "admin"]
+    alone = project(
+        package("tool", "t", "tool"), package("a", "a", "a", dependencies=[needs("warp")])
+    )
+    assert names(scaffold.choose(alone)) == ["a"]
+
+
+def test_binaries_of_one_package_that_serves_cannot_be_told_apart() -> None:
+    both = project(package("api", ".", "api", "migrate", dependencies=[needs("axum")]))
+    with pytest.raises(ConfigError, match="there are several binaries") as caught:
+        scaffold.choose(both)
+    assert caught.value.hint == "invoke config.init --bin api"
+    assert "--bin ONE,OTHER" in caught.value.why
 
 
 def test_a_name_that_is_not_there_and_one_that_is_there_twice() -> None:
     with pytest.raises(ConfigError, match="there is no binary nothing in /w") as caught:
         scaffold.choose(TWO, "nothing")
+    assert caught.value.exit_code == 2
     assert len(caught.value.evidence) == 2
     twice = project(package("a", "a", "api"), package("b", "b", "api"))
     with pytest.raises(ConfigError) as caught:
         scaffold.choose(twice, "api")
     assert caught.value.hint == "invoke config.init --bin a/api"
-    assert scaffold.choose(twice, "b/api").package == "b"
+    assert scaffold.choose(twice, "b/api")[0].package == "b"
 
 
 def test_a_library_has_none() -> None:
-    with pytest.raises(ConfigError, match="has no binary"):
+    with pytest.raises(ConfigError, match="has no binary") as caught:
         scaffold.choose(project(package("api", ".")))
+    assert caught.value.exit_code == 2
 
 
 # -- what the sources tell
@@ -172,6 +199,11 @@ def test_a_library_has_none() -> None:
         ('bind("127.0.0.1:3006")', "3006"),
         ('Arg::new("port").long("port")\n.default_value("3010")', "3010"),
         ('Arg::new("port"), Arg::new("level").default_value("11")', None),
+        ("fn default_port() -> u16 {\n    5000\n}", "5000"),
+        ("let port = self.port.unwrap_or(4000);", "4000"),
+        ('env::var("PORT").unwrap_or_else(|_| "3011".to_string())', "3011"),
+        ('env::var("APP_PORT").ok().and_then(|p| p.parse().ok()).unwrap_or(3012)', "3012"),
+        ("let report = x.unwrap_or(4000);", None),
         ('connect("http://127.0.0.1:3007")', None),
         ('connect("postgres://me@localhost:3008/x")', None),
         ('pool("localhost:5432")', None),
@@ -225,6 +257,7 @@ def test_listening_for_this_machine_only_is_told() -> None:
         ('.route("/", get(index))', "/"),
         ('.route("/", get(index)).route("/api/v1/health", get(f))', "/api/v1/health"),
         ('#[get("/")]', "/"),
+        ('const HEALTH_CHECK_PATH: &str = "__files__/health";', "/__files__/health"),
         ('(&Method::GET, "/") => index()', "/"),
         ('let text = "healthy";', None),
     ],
@@ -239,6 +272,69 @@ def test_a_service_that_reads_port_is_given_it() -> None:
     files = draft(GREETER, ["src"], found, Wishes(port=9000)).files
     workload = yaml.safe_load(files["kindloop.yaml"])["workloads"]["greeter"]
     assert workload["swap"]["env"] == {"RUST_LOG": "info", "PORT": "9000"}
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "env"),
+    [
+        (
+            '#[arg(short, long = "addr", conflicts_with_all = ["port"])]\n/// Where\naddr: SocketAddr,',
+            ["--addr", "0.0.0.0:80"],
+            {},
+        ),
+        ("#[arg(long)]\npub bind_addr: String", ["--bind-addr", "0.0.0.0:80"], {}),
+        ("#[arg(long)]\nbind: IpAddr,", ["--bind", "0.0.0.0"], {}),
+        ("#[arg(long)]\nlisten: String,\n#[arg(long)]\nport: u16", ["--listen", "0.0.0.0"], {}),
+        ('Arg::new("ip").long("ip").default_value("127.0.0.1")', ["--ip", "0.0.0.0"], {}),
+        (
+            'Arg::new("b").long("bind").default_value("127.0.0.1:1")',
+            ["--bind", "0.0.0.0:80"],
+            {},
+        ),
+        ('var("HOST").unwrap_or("127.0.0.1".into())', [], {"HOST": "0.0.0.0"}),
+        ('var("SHOP_BIND_ADDR").unwrap_or("x:1".into())', [], {"SHOP_BIND_ADDR": "0.0.0.0:80"}),
+        ('var("DATABASE_HOST")', [], {}),
+        ('var("HOSTNAME")', [], {}),
+        ('var("APP_HOST")', [], {"APP_HOST": "0.0.0.0"}),
+        ("#[arg(long)]\nhost: bool", [], {}),
+        ("#[arg(short)]\nhost: String", [], {}),
+    ],
+)
+def test_how_it_is_told_to_listen_for_others(
+    text: str, args: list[str], env: dict[str, str]
+) -> None:
+    here = 'bind("127.0.0.1:8000");\n'
+    found = clues.read({"a.rs": here + text}).listens
+    if not args and not env:
+        assert found is None
+        return
+    assert found
+    assert (list(found.words(80)), found.variables(80)) == (args, env)
+    assert found.at == "a.rs:2"
+    assert clues.read({"a.rs": f'bind("0.0.0.0:1");\n{text}'}).listens in (None, found)
+
+
+def test_what_it_is_told_is_in_the_files() -> None:
+    flag = '#[arg(long)]\naddr: SocketAddr,\n"127.0.0.1:8000"'
+    made = draft(GREETER, ["src", "Cargo.lock"], clues.read({"a.rs": flag}), Wishes(health="/"))
+    pod = objects(made.files, "Deployment")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"] == ["--addr", "0.0.0.0:8000"]
+    assert made.told[-1] == "told to listen on all addresses: --addr 0.0.0.0:8000 (a.rs:1)"
+    assert made.doubts == ()
+    variable = clues.read({"a.rs": 'var("HOST").unwrap_or("127.0.0.1")'})
+    files = draft(GREETER, ["src"], variable, Wishes()).files
+    swap = yaml.safe_load(files["kindloop.yaml"])["workloads"]["greeter"]["swap"]
+    assert swap["env"] == {"RUST_LOG": "info", "HOST": "0.0.0.0"}
+    said = draft(GREETER, ["src"], clues.read({"a.rs": flag}), Wishes(args=("-x",))).files
+    pod = objects(said, "Deployment")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"] == ["-x"]
+
+
+def test_rocket_listens_where_its_variables_say() -> None:
+    found = clues.read({"a.rs": "rocket::build()"}, server="rocket")
+    assert found.port == Clue("8000", "Rocket's own")
+    assert found.listens
+    assert found.listens.variables(8000) == {"ROCKET_ADDRESS": "0.0.0.0", "ROCKET_PORT": "8000"}
 
 
 def test_what_lies_beside_the_sources_is_found(tmp_path: Path) -> None:
@@ -268,7 +364,7 @@ def test_nothing_is_left_to_be_filled_in() -> None:
 
 def test_without_clues_the_defaults_are_told_as_guesses() -> None:
     made = draft(GREETER, ["src", "Cargo.lock"], Clues(), Wishes())
-    assert made.told[1:] == ("port 8080 (a guess)", "health path /health (a guess)")
+    assert made.told[1:] == ("port 8080 (a guess)", "health path / (a guess)")
     assert len(made.doubts) == 2
     said = draft(GREETER, ["src", "Cargo.lock"], Clues(), Wishes(port=1234, health="/up"))
     assert said.told[1:] == ("port 1234 (as you said)", "health path /up (as you said)")
@@ -318,6 +414,51 @@ def test_arguments_are_words_of_the_container() -> None:
     assert pod["containers"][0]["args"] == list(args)
 
 
+def test_guesses_are_things_to_do_in_the_file() -> None:
+    text = draft(GREETER, ["src"], clues.read({"a.rs": 'bind("localhost")'}), Wishes()).files
+    todo = [line for line in text["kindloop.yaml"].splitlines() if "# TODO: " in line]
+    assert len(todo) == 2
+    assert all(len(line) <= 100 for line in todo)
+    here = draft(GREETER, ["src"], clues.read({"a.rs": 'bind("127.0.0.1:80")'}), Wishes()).files
+    assert "# TODO: a.rs:1 has 127.0.0.1:80: it must be 0.0.0.0 in a pod." in here["kindloop.yaml"]
+    sure = Clues(port=Clue("1", "a"), health=Clue("/h", "a"))
+    assert "TODO" not in draft(GREETER, ["src"], sure, Wishes()).files["kindloop.yaml"]
+
+
+def several(wishes: Wishes) -> scaffold.Draft:
+    front = scaffold.Service(Binary("gateway", "gateway"), ["a/src"], Clues(port=Clue("3000", "a")))
+    back = scaffold.Service(Binary("order_book", "o"), ["b/src"], Clues(port=Clue("4000", "b")))
+    return scaffold.draft_all([front, back], wishes, title="My Shop")
+
+
+def test_several_services_are_several_workloads() -> None:
+    made = several(Wishes())
+    ours = yaml.safe_load(made.files["kindloop.yaml"])
+    assert ours["name"] == "my-shop-dev"
+    assert list(ours["stages"]) == ["gateway", "order_book"]
+    first, second = ours["workloads"]["gateway"], ours["workloads"]["order-book"]
+    assert first["url"] == "http://127.0.0.1:{ports.petstore}"
+    assert "url" not in second
+    assert second["manifests"] == "k8s/app/order-book"
+    assert second["swap"]["artifact"] == "order_book"
+    ports = [
+        yaml.safe_load(made.files[f"k8s/app/{name}/service.yaml"])["spec"]
+        for name in ("gateway", "order-book")
+    ]
+    assert [one["type"] for one in ports] == ["NodePort", "ClusterIP"]
+    assert "nodePort" not in ports[1]["ports"][0]
+    assert "/app/order_book" in made.files["dockerfiles/Dockerfile.order-book"]
+    assert any("http://order-book" in doubt for doubt in made.doubts)
+
+
+@pytest.mark.parametrize("wishes", [Wishes(port=1), Wishes(health="/"), Wishes(args=("a",))])
+def test_what_is_for_one_service_is_refused_for_several(wishes: Wishes) -> None:
+    with pytest.raises(ConfigError, match="are for one service") as caught:
+        several(wishes)
+    assert caught.value.exit_code == 2
+    assert caught.value.hint == "invoke config.init --bin gateway"
+
+
 def test_a_port_of_root_is_opened_for_the_pod() -> None:
     def sysctls(port: int) -> Any:
         files = draft(GREETER, ["src"], Clues(), Wishes(port=port)).files
@@ -349,6 +490,7 @@ def test_many_inputs_are_a_list_of_lines() -> None:
 def test_what_cannot_be(binary: str, wishes: Wishes, text: str) -> None:
     with pytest.raises(ConfigError, match=text) as caught:
         draft(Binary(binary, "a"), ["src"], Clues(), wishes)
+    assert caught.value.exit_code == 2
     assert caught.value.hint
 
 
@@ -411,11 +553,31 @@ def test_what_is_there_is_listed_and_nothing_is_written(service: Path) -> None:
     assert before.items() <= files_of(service).items()
 
 
+def test_a_workspace_of_two_services_is_what_loading_takes(tmp_path: Path) -> None:
+    (tmp_path / "Cargo.toml").write_text(
+        '[workspace]\nmembers = ["web", "stock"]\nresolver = "2"\n'
+    )
+    for name in ("web", "stock"):
+        (tmp_path / name / "src").mkdir(parents=True)
+        (tmp_path / name / "src/main.rs").write_text('fn main() { serve("0.0.0.0:3000") }\n')
+        (tmp_path / name / "Cargo.toml").write_text(
+            f'[package]\nname = "{name}"\nversion = "0.1.0"\n\n[dependencies]\nhyper = "1"\n'
+        )
+    begin(tmp_path)
+    config = loading.load(tmp_path / "kindloop.yaml", env={})
+    assert list(config.workloads) == ["web", "stock"]
+    assert [one.url for one in config.workloads.values()] == ["http://127.0.0.1:8080", ""]
+    folders = [one.manifests for one in config.workloads.values()]
+    assert config.core
+    assert manifestfacts.mistakes([config.core, *folders]) == []
+
+
 def test_a_second_time_says_that_it_has_begun(service: Path) -> None:
     begin(service)
     before = files_of(service)
     with pytest.raises(ConfigError, match=r"kindloop\.yaml is there already") as caught:
         begin(service)
+    assert caught.value.exit_code == 2
     assert caught.value.hint.startswith("invoke config.check")
     assert files_of(service) == before
 

@@ -26,6 +26,7 @@ FULL: dict[str, Any] = {
         "port_offset": 0, "wait_s": 90,
     },
     "profile": "loop",
+    "secrets": ["TOKEN"],
     "core": "app",
     "stages": {
         "one": {
@@ -33,7 +34,7 @@ FULL: dict[str, Any] = {
             "env": {"A": "b"}, "env_inputs": ["HOME"], "tools": ["cargo"], "label": "build",
             "platform": "cluster", "timeout_s": 10, "on_newer": "cancel",
         },
-        "two": {"run": "true"},
+        "two": {"run": "true", "built_by": "one"},
     },
     "workloads": {
         "one": {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kindloop import observing, status
-from kindloop.config import Config
+from kindloop.config import Config, Image, Workload
 from kindloop.status import Line, Status
 
 OK = Line("build", "stage", "petstore", "ok", "up to date")
@@ -153,3 +153,10 @@ def test_a_pod_that_serves_an_older_binary_is_no_fault_of_its_own() -> None:
     assert status.exit_code([*status._blamed([unready, url], [fresh]), fresh]) == 1
     gone = replace(unready, detail="no Deployment; next: invoke dev-up")
     assert status.exit_code([*status._blamed([gone, url], [OLD]), OLD]) == 1
+
+
+def test_a_workload_without_a_url_is_not_asked_for_an_answer() -> None:
+    inside = Workload("stock", Image(Path("Dockerfile")), Path("k8s"))
+    assert status._url_lines(inside) == []
+    (line,) = status._url_lines(replace(inside, url="http://127.0.0.1:1"))
+    assert (line.kind, line.state) == ("url", "bad")

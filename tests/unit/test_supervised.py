@@ -101,7 +101,8 @@ def test_without_a_generation_the_digest_decides(report: Report, state: str) -> 
 DOCUMENT = {
     "version": 1, "supervisor": "0.1.0", "revision": 17, "state": "running", "ready": True,
     "wanted": {"generation": 7, "digest": A}, "tree": TREE, "restarts": 2, "good": B,
-    "running": {"generation": 7, "digest": A, "pid": 7, "started_ms": 1, "source": "swap"},
+    "running": {"generation": 7, "digest": A, "pid": 7, "started_ms": 1, "source": "swap",
+                "listens": "0.0.0.0:80"},
     "outcome": {"generation": 7, "result": "fresh", "reason": "ready"}, "problem": None,
     "exit": None, "reaped": 3, "timings_ms": {"verify": 7.1, "stop": 2}, "later": {"x": []},
 }  # fmt: skip
@@ -110,7 +111,7 @@ DOCUMENT = {
 def test_a_report_is_read() -> None:
     assert Report.from_json(DOCUMENT, "web-1") == Report(
         "web-1", "", 17, "running", True, 7, A, 7, "fresh", 7, "ready", B, TREE, 2,
-        {"verify": 7.1, "stop": 2.0},
+        {"verify": 7.1, "stop": 2.0}, listens="0.0.0.0:80",
     )  # fmt: skip
 
 

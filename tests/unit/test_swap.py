@@ -1058,6 +1058,42 @@ def test_each_verdict_has_its_error_and_exit_code(
         assert getattr(changing, name) == getattr(found, name)
 
 
+@pytest.mark.parametrize(
+    ("reason", "why", "hint"),
+    [
+        (
+            "failed: not ready: nothing listens on port 8080, but on 0.0.0.0:5000 and [::]:5000",
+            "containerPort 8080",
+            "containerPort: 5000 in ",
+        ),
+        (
+            "not ready: nothing listens on port 8080, but on [::]:5000",
+            "8080",
+            "containerPort: 5000",
+        ),
+        (
+            "failed: not ready within 5000 ms: /health answered 404",
+            "/health is its health path",
+            "another path in kindloop.yaml, workloads.web.health",
+        ),
+    ],
+)
+def test_what_is_set_wrong_is_told_with_the_edit(reason: str, why: str, hint: str) -> None:
+    found = swap.failure(WEB, Verdict("unhealthy", reason, hint="invoke dev-logs"))
+    assert why in found.why
+    assert found.hint.startswith(hint)
+    assert found.hint.endswith("; then: invoke dev-up")
+    assert swapplan.as_rollout(found).exit_code == 6
+
+
+@pytest.mark.parametrize(
+    "reason", ["nothing listens on port 8080", "/health did not answer within a second", ""]
+)
+def test_what_may_be_slow_only_is_not_told_to_be_set_wrong(reason: str) -> None:
+    found = swap.failure(WEB, Verdict("unhealthy", reason, hint="invoke dev-logs"))
+    assert (found.why, found.hint) == ("", "mend it and save, or: invoke dev-logs")
+
+
 def test_what_is_no_verdict_keeps_its_exit_code() -> None:
     for error in (NotOurs("x"), ConfigError("x"), BuildFailed("x"), RolloutFailed("x")):
         assert swapplan.as_rollout(error) is error

@@ -197,6 +197,29 @@ def test_the_same_binary_with_other_settings_is_nothing_to_go_back_to(
     assert now.digest == old.digest
 
 
+@pytest.mark.parametrize("loads", [1, 4])
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_ran_for_a_load_is_nothing_to_go_back_to(
+    config: Config, world: World, folder: Folder, swapped: Callable[[str], Want],
+    loads: int, killed: bool,
+) -> None:  # fmt: skip
+    web, release = config.workloads["web"], config.app.root / "release"
+    old = swapped("\x7fELF one")
+    saved = swapped("\x7fELF two")
+    for number in range(loads):
+        release.write_text(f"\x7fELF release {number}")
+        loaded = Desk(config).push(web, release, for_load=True).want
+        folder.prune([loaded.digest, saved.digest])
+        if not killed:
+            now = swapped("\x7fELF two")
+            folder.prune([now.digest, loaded.digest])
+    swapping.rollback(config, "web")
+    now = folder.want()
+    assert now is not None
+    # One that was killed left the release build there: the save is what was before it.
+    assert (now.digest, now.for_load) == ((saved if killed else old).digest, False)
+
+
 def test_binaries_that_were_removed_are_passed_over(
     config: Config, world: World, folder: Folder, swapped: Callable[[str], Want]
 ) -> None:

@@ -20,7 +20,7 @@ from kindloop.tasks._task import DevTask, show, task
 
 NAMES = {
     "dev-setup", "dev-up", "dev-watch", "dev-rebuild", "dev-status", "dev-logs", "dev-restart",
-    "dev-stop", "dev-start", "dev-down", "dev-doctor",
+    "dev-stop", "dev-start", "dev-down", "dev-doctor", "dev-list",
     "bake.node", "bake.base", "bake.status", "bake.save", "bake.load",
     "build.all", "build.router", "build.generate", "build.petstore", "build.supervisor",
     "swap.push", "swap.status", "swap.rollback",
@@ -90,9 +90,18 @@ def test_every_help_is_one_short_sentence(listed: dict[str, str]) -> None:
         ("observe.open", ["--browser", "--json"]),
         ("dev-watch", ["--verify", "--json", "-v, --verbose"]),
         ("dev-status", ["--json", "--wait-fresh", "--timeout", "-v, --verbose"]),
-        ("dev-logs", ["-f, --follow", "--tail", "--workload"]),
+        (
+            "dev-logs",
+            [
+                *("-f, --follow", "--tail", "--workload", "--stage", "--since", "--grep"),
+                *("--json", "-v, --verbose"),
+            ],
+        ),
+        ("dev-doctor", ["--bundle", "--force", "--outdated", "--json"]),
         ("dev-rebuild", ["--clean", "--image"]),
-        ("dev-down", ["--all"]),
+        ("dev-down", ["--all", "--name"]),
+        ("dev-stop", ["--name"]),
+        ("dev-list", ["--json", "-v, --verbose"]),
         ("build.petstore", ["--why", "--force", "--clean", "-v, --verbose"]),
         ("test.curl", ["--only", "--json"]),
     ],

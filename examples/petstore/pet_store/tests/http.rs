@@ -3,7 +3,7 @@
 mod client;
 
 use client::{Response, Server};
-use router::document::Document;
+use openapi::document::Document;
 use std::path::Path;
 use std::process::Command;
 use std::thread;

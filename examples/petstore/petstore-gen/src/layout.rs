@@ -3,8 +3,8 @@
 use crate::names::snake;
 use crate::render::{self, HEADER};
 use clap::ValueEnum;
-use router::document::{Document, Operation};
-use router::yaml::Error;
+use openapi::document::{Document, Operation};
+use openapi::yaml::Error;
 use std::path::PathBuf;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

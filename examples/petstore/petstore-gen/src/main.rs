@@ -9,7 +9,7 @@ mod types;
 
 use clap::Parser;
 use layout::Group;
-use router::document::Document;
+use openapi::document::Document;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! Examples for schemas that have none of their own.
 
-use router::schema::{Format, Schema, Schemas, Type};
+use openapi::schema::{Format, Schema, Schemas, Type};
 use serde_json::{json, Value};
 
 /// Where a schema that requires itself is cut off: no example can be valid for it.

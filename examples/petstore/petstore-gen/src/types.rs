@@ -1,7 +1,7 @@
 //! Rust types for schemas.
 
 use crate::names::{pascal, snake};
-use router::schema::{Additional, Format, Schema, Schemas, Type};
+use openapi::schema::{Additional, Format, Schema, Schemas, Type};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -4,7 +4,7 @@
 #[path = "../../pet_store/tests/client/mod.rs"]
 mod client;
 
-use router::document::Document;
+use openapi::document::Document;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

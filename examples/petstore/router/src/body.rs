@@ -1,20 +1,14 @@
 //! Request bodies: JSON, forms and multipart as values that a schema can check.
 
-use crate::document::Media;
-use crate::problem::Problem;
-use crate::schema::{Schema, Schemas};
 use http_body_util::{BodyDataStream, Full};
 use hyper::body::Bytes;
+use openapi::document::Media;
+use openapi::media::{FORM, MULTIPART};
+use openapi::problem::Problem;
+use openapi::schema::{Schema, Schemas};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
-
-pub const JSON: &str = "application/json";
-pub const FORM: &str = "application/x-www-form-urlencoded";
-pub const MULTIPART: &str = "multipart/form-data";
-
-/// The media types that a request body can have.
-pub const ACCEPTED: [&str; 3] = [JSON, FORM, MULTIPART];
 
 /// A file of an upload or a download.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -35,11 +29,6 @@ impl File {
 /// In JSON the bytes of a file are a text with one character for each.
 fn from_latin1<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     Ok(String::deserialize(deserializer)?.chars().map(|c| c as u8).collect())
-}
-
-/// The media type without its parameters, in lower case.
-pub fn essence(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// The valid value of a body. A property that is binary becomes a [`File`].

@@ -2,11 +2,11 @@
 
 use crate::body::File;
 use crate::metrics::Going;
-use crate::problem::Problem;
 use http_body_util::channel::Channel;
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
+use openapi::problem::Problem;
 use serde::{de::DeserializeOwned, Serialize};
 use serde_json::{json, Value};
 use std::time::Duration;

@@ -49,7 +49,7 @@ pub enum Credential {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::yaml::{Error, Yaml};
+    use openapi::yaml::{Error, Yaml};
 
     fn read(text: &str) -> Result<Config, Error> {
         Yaml::parse(text)?.read("")

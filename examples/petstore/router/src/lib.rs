@@ -1,33 +1,28 @@
 //! OpenAPI-driven HTTP: a document, handlers for its operations, and this crate make a service.
 
-pub mod body;
+mod body;
 mod call;
 mod config;
-pub mod document;
 mod metrics;
-pub mod parameter;
-mod problem;
 mod process;
-pub mod schema;
 mod security;
 mod server;
 mod service;
-pub mod yaml;
 
 pub use body::File;
 pub use call::{example, typed, EventStream, Handler, Input, Reply};
-pub use problem::{Issue, Problem};
+pub use openapi::problem::{Issue, Problem};
 pub use telemetry::trace::headers as trace_headers;
 
 use clap::Parser;
 use config::{Config, Options};
-use document::Document;
+use openapi::document::Document;
+use openapi::yaml::Yaml;
 use service::{Pages, Service};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use telemetry::trace;
-use yaml::Yaml;
 
 /// The whole life of a service: flags, files, serving, stopping. `find` gives the handler of an
 /// operation.

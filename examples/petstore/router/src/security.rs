@@ -1,9 +1,9 @@
 //! API keys and bearer tokens.
 
 use crate::config::{Config, Credential};
-use crate::document::{Operation, Scheme};
-use crate::problem::Problem;
 use hyper::header::HeaderMap;
+use openapi::document::{Operation, Scheme};
+use openapi::problem::Problem;
 use std::collections::BTreeMap;
 
 /// The schemes of a document with the secrets that open them.

@@ -1,13 +1,9 @@
 //! From a request to a reply: routing, security, parameters, body, handler.
 
-use crate::body::{decode, essence};
+use crate::body::decode;
 use crate::call::{Handler, Input, Reply, ReplyBody};
 use crate::config::Config;
-use crate::document::{Document, Operation, BUILTIN_PATHS, METHODS, PROBES};
 use crate::metrics::{self, Active, Going};
-use crate::parameter::{Location, Parameter};
-use crate::problem::Problem;
-use crate::schema::Schemas;
 use crate::security::Security;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -15,6 +11,11 @@ use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use matchit::{Match, Params, Router};
+use openapi::document::{Document, Operation, BUILTIN_PATHS, METHODS, PROBES};
+use openapi::media::essence;
+use openapi::parameter::{Location, Parameter};
+use openapi::problem::Problem;
+use openapi::schema::Schemas;
 use percent_encoding::percent_decode_str;
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 
 #![allow(dead_code)]
 
-use router::document::{Body, Document, Operation};
-use router::parameter::{Location, Parameter, Style};
+use openapi::document::{Body, Document, Operation};
+use openapi::parameter::{Location, Parameter, Style};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

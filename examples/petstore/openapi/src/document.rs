@@ -1,6 +1,6 @@
 //! The OpenAPI document: what the router serves and what the generator writes code for.
 
-use crate::body::ACCEPTED;
+use crate::media::ACCEPTED;
 use crate::parameter::{Location, Parameter, Style};
 use crate::schema::{Schema, Schemas};
 use crate::yaml::{join, Error, Position, Yaml};

@@ -23,7 +23,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: u16, detail: impl Into<String>) -> Self {
-        let code = hyper::StatusCode::from_u16(status).unwrap_or_default();
+        let code = http::StatusCode::from_u16(status).unwrap_or_default();
         let title = code.canonical_reason().unwrap_or("Error");
         let (issues, headers) = (Vec::new(), Vec::new());
         Self { r#type: "about:blank", title, status, detail: detail.into(), issues, headers }
