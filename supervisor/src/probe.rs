@@ -13,6 +13,8 @@ use crate::sys::{self, Errno, Fd};
 
 const ANSWER_LIMIT_US: u64 = 1_000_000;
 const RECHECK_US: u64 = 250_000;
+/// What is left of an answer has come by then. A service with one thread serves nobody before.
+const LINGER_US: u64 = 10_000;
 const STATUS_LINE: usize = 64;
 /// Younger processes are not asked where else they listen: that would take from their start.
 const ELSEWHERE_US: u64 = 100_000;
@@ -81,25 +83,32 @@ impl Probe {
         }
     }
 
-    /// One look. `woken`: the descriptor of `waits_for` has something.
+    /// One look, if one is due. `woken`: the descriptor of `waits_for` has something.
     pub fn look(&mut self, now: u64, woken: bool, pid: i32, settings: &Settings) {
-        if let Some(request) = self.request.take() {
-            if woken || now >= request.until {
+        match self.request.take() {
+            Some(request) if woken || now >= request.until => {
                 self.converse(request, now, settings);
-            } else {
-                self.request = Some(request);
             }
-        } else if now >= self.next {
-            if let Some(fd) = self.lingering.take() {
-                net::discard(&fd);
+            None if now >= self.next => {
+                if let Some(fd) = self.lingering.take() {
+                    net::discard(&fd);
+                }
+                self.look_at_socket(now, pid, settings);
             }
-            self.look_at_socket(now, pid, settings);
+            // Whoever wakes us in between must not put off the next look.
+            early => {
+                self.request = early;
+                return;
+            }
         }
-        if self.ready {
-            self.next = self.next.max(now + RECHECK_US);
-        } else if self.next <= now {
-            self.next = now + pace(now - self.started);
-        }
+        let pause = if self.lingering.is_some() {
+            LINGER_US
+        } else if self.ready {
+            RECHECK_US
+        } else {
+            pace(now - self.started)
+        };
+        self.next = now + pause;
     }
 
     fn look_at_socket(&mut self, now: u64, pid: i32, settings: &Settings) {

@@ -44,6 +44,15 @@ fn there_and_back() {
 }
 
 #[test]
+fn the_health_question_ends_its_connection() {
+    let mut pod = Supervised::start(&[]);
+    let status = pod.push(&app("version=a patient=1"));
+    assert_eq!(status["outcome"]["result"], "fresh", "{status}");
+    // Such a service answers nobody while an earlier client keeps its connection.
+    assert_eq!(pod.asked("version"), "a");
+}
+
+#[test]
 fn the_app_starts_as_if_nobody_stood_above_it() {
     let mut pod = Supervised::start(&["--", "--spec", "a b"]);
     pod.push(&app("version=a"));

@@ -70,9 +70,6 @@ spec:
   selector: {app: web}
   ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
 """
-ACCEPTED = "if (client < 0) continue;"
-FORKED = "if (fork()) { close(client); continue; }"
-"""One that does not close its connection must not keep the others from being answered."""
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: web}\n"
 KUSTOMIZATION = "resources: [all.yaml]\n"
 
@@ -87,7 +84,7 @@ def second(up: Loop, tmp_path: Path) -> Iterator[Loop]:
         ("kindloop.yaml", SETTINGS.format(supervisor=supervisor)),
         ("tasks.py", "from kindloop.tasks import collection\n\nns = collection()\n"),
         ("Dockerfile", DOCKERFILE),
-        ("web.c", SERVICE.replace(ACCEPTED, f"{ACCEPTED}\n        {FORKED}")),
+        ("web.c", SERVICE),
         ("k8s/core/all.yaml", NAMESPACE),
         ("k8s/core/kustomization.yaml", KUSTOMIZATION),
         ("k8s/web/all.yaml", MANIFESTS),

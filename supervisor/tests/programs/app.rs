@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -59,7 +59,13 @@ fn main() {
         });
     }
     let status = setting("health").unwrap_or_else(|| "200".to_string());
-    serve(&listener, &setting("version").unwrap_or_default(), &status);
+    let patient = setting("patient").is_some();
+    serve(
+        &listener,
+        &setting("version").unwrap_or_default(),
+        &status,
+        patient,
+    );
 }
 
 /// The port may still be in the hands of a process that is being killed by nobody: no second try.
@@ -89,7 +95,8 @@ fn orphan(work: impl FnOnce()) {
     }
 }
 
-fn serve(listener: &TcpListener, version: &str, health: &str) {
+/// One connection after the other; a `patient` service waits for each client to end its own.
+fn serve(listener: &TcpListener, version: &str, health: &str, patient: bool) {
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
         let mut request = [0_u8; 1024];
@@ -106,6 +113,10 @@ fn serve(listener: &TcpListener, version: &str, health: &str) {
             body.len()
         );
         let _ = stream.write_all(answer.as_bytes());
+        if patient {
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
     }
 }
 
