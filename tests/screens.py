@@ -116,11 +116,16 @@ class Terminal:
         os.write(self.ours, text.encode())
 
     def until(self, seen: Callable[[], object]) -> None:
-        """Read until this is so."""
+        """Read until this is so, and what was being drawn is drawn: a page comes in pieces."""
         deadline_s = time.monotonic() + self.patience_s
-        while not seen():
+        while not (seen() and self.calm() and seen()):
             self.read(0.1)
             assert time.monotonic() < deadline_s, "\n".join(self.screen.display) + repr(self.raw)
+
+    def calm(self) -> bool:
+        """Take what still comes; true, to stand in a condition."""
+        self.read(0.1)
+        return True
 
     def read(self, wait_s: float = 0.0) -> None:
         """Take what was written."""

@@ -26,7 +26,7 @@ def test_a_save_is_seen_and_the_terminal_is_given_back(up: Loop, terminal: Termi
     ours = {name: value for name, value in up.environ.items() if os.environ.get(name) != value}
     terminal.start(*command("dev-watch"), **ours, **dict([mark.split("=")]))
     terminal.shows("watching", "workload petstore", "fresh", "✓ stage    router")
-    assert terminal.row(0).split()[:2] == [up.name, up.url]
+    terminal.until(lambda: terminal.row(0).split()[:2] == [up.name, up.url])
 
     name = f"Kim{uuid.uuid4().hex[:6]}"
     call(up, name)
@@ -46,8 +46,7 @@ def test_a_save_is_seen_and_the_terminal_is_given_back(up: Loop, terminal: Termi
 
     edit(up.app / "app.rs", PART, PART + PART)
     terminal.until(lambda: terminal.row(1).startswith("✗ petstore not built"))
-    assert "app.rs:" in terminal.row(2)
-    assert "error" in terminal.row(2)
+    terminal.until(lambda: "app.rs:" in terminal.row(2) and "error" in terminal.row(2))
     terminal.size(200, 50)
     terminal.until(lambda: terminal.row(-1).endswith("? keys"))
     assert terminal.row(1).startswith("✗ petstore not built")

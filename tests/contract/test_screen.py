@@ -97,10 +97,11 @@ def test_saves_errors_and_keys_are_on_the_screen(terminal: Terminal) -> None:
     run(terminal, "save('4c883b08'); break_()")
     terminal.shows("watching 3 files", "4c883b08", "█", "cargo 1.27 swap 0.09")
     assert terminal.modes() == CBREAK
+    # A screen is drawn from top to foot, and read in pieces.
+    terminal.until(lambda: terminal.row(-1).startswith("Esc hide errors"))
     assert terminal.row(0).split()[0] == "demo"
     assert terminal.row(1).startswith("✗ petstore not built")
     assert "error: prefix `walks` is unknown" in terminal.row(2)
-    assert terminal.row(-1).startswith("Esc hide errors")
     terminal.type("\x1b")
     terminal.until(lambda: terminal.row(-1).startswith("r rebuild"))
     terminal.type("p")
