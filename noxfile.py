@@ -32,7 +32,7 @@ PATIENT: dict[str, Any] = {"interrupt_timeout": 90, "terminate_timeout": 30}
 # Half of what these tests take is waiting: for processes that end, for pods that start.
 BESIDE = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
 CLUSTERS = 3
-"""Most that `cluster` has at a time with two workers: theirs, and one of another project."""
+"""Most that `cluster` has at a time with two workers: theirs, and one more of one of them."""
 INOTIFY_OF_A_CLUSTER = 27
 """Instances that the programs of a node were seen to take; 128 for each user is a usual limit."""
 

@@ -158,9 +158,12 @@ def _place_faults(to: str) -> Iterator[str]:
 
 
 def _path_faults(path: Path | None, kind: Literal["file", "folder"]) -> Iterator[str]:
-    if path and not (path.is_file() if kind == "file" else path.is_dir()):
-        state = f"is not a {kind}" if path.exists() else "does not exist"
-        yield f"{display(path)} {state}"
+    try:
+        if path and not (path.is_file() if kind == "file" else path.is_dir()):
+            state = f"is not a {kind}" if path.exists() else "does not exist"
+            yield f"{display(path)} {state}"
+    except OSError as exc:  # a folder on the way that is closed to us, a name that is too long
+        yield f"{path and display(path)} cannot be looked at: {exc.strerror}"
 
 
 def _range_faults(value: float, least: float | None, most: float | None) -> Iterator[str]:

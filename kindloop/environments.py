@@ -224,7 +224,7 @@ def _serves(env: Environment) -> dict[str, str] | None:
             said = supervised.ask_all(api, config, pods) if pods else []
     except KindloopError:
         return None
-    workloads = [path.name for path in env.swap.iterdir() if path.is_dir()]
+    workloads = [path.name for path in env.swap.glob("*/")]  # none when it was deleted
     return {
         workload_of(one.pod, workloads): one.running_digest
         for one in said

@@ -20,6 +20,7 @@ from kindloop import (
     process,
     report,
     rollout,
+    secrecy,
     stages,
     state,
     swapenv,
@@ -225,12 +226,13 @@ def smoke(config: Config, *, only: str | None = None) -> list[verify.Report]:
 
 
 def kubectl(config: Config, argv: Sequence[str]) -> int:
-    """Run kubectl on this environment, its output as it comes; returns its exit code."""
+    """Run kubectl on this environment, its two outputs as they come; returns its exit code."""
     cluster.require(config)
+    secrecy.mask_kubeconfig(cluster.environment(config).kubeconfig)  # `config view --raw`
     with contextlib.suppress(KindloopError), apiserver.connect(config):
         pass  # it knows the live Secrets now; what is wrong with the server, kubectl tells
     words = [*cluster.kubectl_argv(config), *argv]
-    done = process.run(words, on_line=lambda text, _: report.output(text))
+    done = process.run(words, on_line=lambda text, of: report.relay(text, error=of == "err"))
     return done.exit_code or 0
 
 

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-__all__ = ["LONGEST", "MASK", "SHORTEST", "Known", "Masker", "forms"]
+__all__ = ["COMMON", "LONGEST", "MASK", "SHORTEST", "Known", "Masker", "forms"]
 
 MASK = "***"
 SHORTEST = 4
 """Characters of the shortest value that is masked: a shorter one stands in any text by chance."""
+COMMON = frozenset({"true", "false", "null", "none"})
+"""Values that are never masked: JSON is made of them, and they stand in any text."""
 LONGEST = 32_768
 """Characters of a value that are looked for at most; what is longer is a file, no secret."""
 HEAD = 24
@@ -29,6 +31,8 @@ WRAPS = (64, 76)
 """Columns at which openssl and base64 wrap their lines."""
 _PEM = re.compile(r"-----(BEGIN|END) [A-Z ]+-----")
 """A line that every key has."""
+_BARE = re.compile(r"[\w.\"'-]+:\s*[\[{|>-]*")
+"""A line of a YAML or JSON file that is a key with nothing behind it, such as `server:`."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What the keys of our own documents are made of."""
 _GO_HTML = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
@@ -129,15 +133,16 @@ class Known:
 def forms(value: str) -> Iterator[str]:
     """Every text to look for: the value's lines, as URL, JSON and shell have them, and its base64.
 
-    Nothing for a value shorter than `SHORTEST`. A base64 of something longer, such as of
-    `user:password`, is found by the part that the value decides.
+    Nothing for a value shorter than `SHORTEST` or one of `COMMON`. A base64 of something longer,
+    such as of `user:password`, is found by the part that the value decides.
     """
     whole = value[:LONGEST].strip()
-    if len(whole) < SHORTEST:
+    if len(whole) < SHORTEST or whole.lower() in COMMON:
         return
     lines = {line.strip() for line in whole.splitlines()}
     for text in lines:
-        if len(text) >= SHORTEST and not _PEM.fullmatch(text):
+        structure = _PEM.fullmatch(text) or (len(lines) > 1 and _BARE.fullmatch(text))
+        if len(text) >= SHORTEST and text.lower() not in COMMON and not structure:
             yield from _written(text)
     for text in {value[:LONGEST], whole, f"{whole}\n"}:
         yield from _encoded(text.encode("utf-8", "surrogateescape"))

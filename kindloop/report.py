@@ -45,6 +45,7 @@ __all__ = [
     "masked_data",
     "output",
     "record",
+    "relay",
     "save",
     "screen",
     "spoken",
@@ -244,6 +245,11 @@ def command(text: str) -> None:
 def output(text: str) -> None:
     """Show the result that a task exists for (a table, a JSON document): never indented."""
     _emit("output", _where(), text)
+
+
+def relay(text: str, *, error: bool = False) -> None:
+    """Pass on a line of a program that the user has called, to the stream on which it came."""
+    Plain(sys.stderr if error else None).write(masked(text))
 
 
 def save(

@@ -23,6 +23,7 @@ __all__ = [
     "Result",
     "Saved",
     "Standing",
+    "as_tried",
     "generator",
     "hopeful",
     "missed",
@@ -206,29 +207,30 @@ def missed(
     """Stages that are stale although no event said so.
 
     Not those that failed when they were last `tried` and are still as they were then, and nothing
-    behind them. `decisions` has needs first.
+    behind them; but those too that failed and are well again. `decisions` has needs first.
     """
     stuck: set[str] = set()
     found = []
     stale = {decision.stage for decision in decisions if decision.stale}
 
-    def as_tried(name: str) -> bool:
+    def all_as_tried(name: str) -> bool:
         """Whether it failed as it is now, and with it what its command builds too."""
         parts = [one for one in stale if stages[one].built_by == name]
-        return all(_as_tried(observed[one], tried.get(one)) for one in (name, *parts))
+        return all(as_tried(observed[one], tried.get(one)) for one in (name, *parts))
 
     for decision in decisions:
         name = decision.stage
         if stages[name].built_by in tried:
             continue  # it is built, and judged, with that one
-        if stuck.intersection(stages[name].needs) or as_tried(name):
+        if stuck.intersection(stages[name].needs) or all_as_tried(name):
             stuck.add(name)
-        elif decision.stale:
+        elif decision.stale or name in tried:
             found.append(name)
     return tuple(found)
 
 
-def _as_tried(now: Observed, then: Observed | None) -> bool:
+def as_tried(now: Observed, then: Observed | None) -> bool:
+    """Whether a stage is as it was `then`, when it failed; None: it did not."""
     return then is not None and replace(now, left=None) == replace(then, left=None)
 
 

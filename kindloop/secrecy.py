@@ -24,9 +24,18 @@ from kindloop._yaml import absolute, display
 from kindloop.config import Config
 from kindloop.errors import ConfigError
 from kindloop.manifestfacts import KUSTOMIZATIONS
-from kindloop.masking import LONGEST, SHORTEST
+from kindloop.masking import COMMON, LONGEST, SHORTEST
 
-__all__ = ["Found", "doubts", "learn", "look", "mask_listed", "mask_objects", "of_object"]
+__all__ = [
+    "Found",
+    "doubts",
+    "learn",
+    "look",
+    "mask_kubeconfig",
+    "mask_listed",
+    "mask_objects",
+    "of_object",
+]
 
 Object = Mapping[str, Any]
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -45,7 +54,7 @@ class Found:
 def learn(env: Mapping[str, str] = os.environ) -> None:
     """Mask, from now on, what the project's files name as secret. Never raises."""
     # A file that is a riddle is told by who needs it.
-    with contextlib.suppress(ConfigError, ValueError, RecursionError):
+    with contextlib.suppress(ConfigError, OSError, ValueError, RecursionError):
         file = loading.find(env=env)
         found, own, _ = look(file, env)
         report.mask_with(each.value for each in found if each.value.strip() not in own)
@@ -74,6 +83,16 @@ def mask_listed(config: Config, answer: bytes) -> None:
     mask_objects(config, [{**each, "kind": "Secret"} for each in listed])
 
 
+def mask_kubeconfig(file: Path) -> None:
+    """Mask, from now on, the keys and tokens of a kubeconfig; of one that cannot be read, none."""
+    with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
+        document = _mapping(yaml.load(_read(file), Loader=_LOADER))  # noqa: S506 - as in `look`
+        for user in map(_mapping, _list(document.get("users"))):
+            held = _mapping(user.get("user"))
+            values = [str(held[key]) for key in ("client-key-data", "token") if held.get(key)]
+            report.mask_with(each for one in values for each in (one, _decoded(one)))
+
+
 def doubts(file: Path, env: Mapping[str, str] = os.environ) -> list[str]:
     """What will not be masked although it is named, a line each."""
     found, own, names = look(file, env)
@@ -82,6 +101,8 @@ def doubts(file: Path, env: Mapping[str, str] = os.environ) -> list[str]:
         value = one.value.strip()
         if value and len(value) < SHORTEST:
             told.append(f"{one.of} is shorter than {SHORTEST} characters: it is not masked")
+        elif value.lower() in COMMON:
+            told.append(f"{one.of} is a word that stands everywhere: it is not masked")
         elif value and value in own:
             told.append(f"{one.of} is also a name of kindloop.yaml: it is not masked")
         elif len(value) > LONGEST:

@@ -12,7 +12,7 @@ from typing import get_args
 from kindloop import cluster, state
 from kindloop.config import OTEL_DISABLED, Config, Observability, Workload
 
-__all__ = ["level", "remember", "resolved"]
+__all__ = ["as_brought", "level", "remember", "resolved"]
 
 FILE = "level.json"
 SCHEMA = 1
@@ -29,6 +29,11 @@ def level(config: Config) -> Observability:
     found = state.read_json(cluster.environment(config).home / FILE)
     known = found.get("observability") if isinstance(found, dict) else None
     return next((one for one in get_args(Observability) if one == known), config.observability)
+
+
+def as_brought(config: Config) -> Config:
+    """The settings with the level that was brought last: who sends traces finds who takes them."""
+    return replace(config, observability=level(config))
 
 
 def resolved(config: Config, workload: Workload) -> Workload:

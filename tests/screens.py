@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import io
 import os
@@ -87,6 +88,8 @@ class Terminal:
         self.patience_s = patience_s
         self.ours, self.theirs = pty.openpty()
         self.raw = ""
+        # A read may end in the midst of a letter.
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
         self.process: subprocess.Popen[bytes] | None = None
@@ -134,7 +137,7 @@ class Terminal:
                 data = os.read(self.ours, 65536)
             except OSError:  # the other side is closed
                 return
-            self.raw += data.decode(errors="replace")
+            self.raw += self.decoder.decode(data)
             self.stream.feed(data)
             wait_s = 0.0
 

@@ -64,7 +64,7 @@ def make(file: Path, config: Config | None, fault: KindloopError | None, *, forc
             missing[part.name] = report.masked(why)
     if config is None and fault is not None:
         missing["plan, status, swap, records, logs, cluster"] = report.masked(fault.message)
-    sizes = {name: len(report.masked(text).encode()) for name, text in texts.items()}
+    sizes = {name: len(archive.masked(name, text).encode()) for name, text in texts.items()}
     made = Bundle(file, 0, sizes, missing)
     manifest = {**made.as_json(), "file": file.name, "made": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     texts["manifest.json"] = json.dumps(manifest, indent=2) + "\n"

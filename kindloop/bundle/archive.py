@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import json
 import tarfile
 import time
 import zipfile
@@ -14,7 +16,7 @@ from kindloop import report, state
 from kindloop._yaml import display
 from kindloop.errors import ConfigError, KindloopError
 
-__all__ = ["ENDINGS", "check", "packed", "write"]
+__all__ = ["ENDINGS", "check", "masked", "packed", "write"]
 
 ENDINGS = (".tar.gz", ".tgz", ".zip")
 
@@ -44,8 +46,8 @@ def write(file: Path, texts: Mapping[str, str]) -> int:
     KindloopError when it cannot be written.
     """
     folder = next(file.name.removesuffix(e) for e in ENDINGS if file.name.endswith(e))
-    masked = {f"{folder}/{name}": report.masked(text) for name, text in texts.items()}
-    raw = packed(masked, zipped=file.name.endswith(".zip"))
+    hidden = {f"{folder}/{name}": masked(name, text) for name, text in texts.items()}
+    raw = packed(hidden, zipped=file.name.endswith(".zip"))
     try:
         state.write_atomic(file, raw, 0o600)
     except OSError as exc:
@@ -54,6 +56,14 @@ def write(file: Path, texts: Mapping[str, str]) -> int:
             hint=f"df -h {display(file.parent)}",
         ) from exc
     return len(raw)
+
+
+def masked(name: str, text: str) -> str:
+    """The text of the file `name` without secrets: JSON stays JSON, its numbers as they are."""
+    if name.endswith(".json"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.dumps(report.masked_data(json.loads(text)), indent=2) + "\n"
+    return report.masked(text)
 
 
 def packed(texts: Mapping[str, str], *, zipped: bool) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 
-from kindloop import changes, cluster, host, process, report, state, telemetry, watching
+from kindloop import changes, cluster, host, process, report, state, swapenv, telemetry, watching
 from kindloop.config import Config
 from kindloop.errors import ConfigError, Interrupted, ToolMissing
 from kindloop.loop.engine import Engine
@@ -53,7 +53,7 @@ def _watch(config: Config, load: Callable[[], Config], *, smoke: bool, keys: boo
     process.record_into(children)
     gc.freeze()  # no collection during a save has to look through what is loaded by now
     try:
-        with telemetry.opened(config) as recorder:
+        with telemetry.opened(swapenv.as_brought(config)) as recorder:
             Engine(config, platform, load, smoke=smoke, recorder=recorder).run(keys=keys)
     finally:
         process.record_into(None)

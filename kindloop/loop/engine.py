@@ -63,7 +63,7 @@ class Engine:
         self._held: Job | None = None
         self._paused = False
         self._git = False
-        """What git is doing while saves wait for it."""
+        """Whether a rebase was under way when git was looked at last."""
         self._quits = False
         self._followers = Followers(self._inbox.put)
 

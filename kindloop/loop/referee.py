@@ -109,9 +109,10 @@ class Referee:
     def _join(self, batch: Batch) -> None:
         """Note what a person has saved; what a stage writes itself is no save."""
         world = self._world
-        own = [p for s in world.config.stages.values() for p in stages.own_writes(world.site, s)]
-        found = unseen(world, batch.paths, self._digests)
-        theirs = {path for path in found if not any(path.is_relative_to(o) for o in own)}
+        try:
+            theirs = world.by_hand(unseen(world, batch.paths, self._digests))
+        except (KindloopError, OSError):
+            return  # the next round says what is wrong
         with self._lock:
             self._joined |= dict.fromkeys(theirs, batch.last_s)
 
@@ -172,7 +173,7 @@ def unseen(world: World, paths: Iterable[Path], digests: Digests) -> frozenset[P
     """
     config, site = world.config, world.site
     chosen = changes.classify(config, site.place, paths).paths
-    ill = world.tried or any(not one.good for one in world.standing.values())
+    ill = world.tried or any(not one.good for one in tuple(world.standing.values()))
     if ill or len(chosen) > MANY:
         return chosen
     records = {name: site.record(name) for name in config.stages}

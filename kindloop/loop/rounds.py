@@ -5,7 +5,6 @@ A round ends in lines to show (`Saved`), or in nothing when a newer save takes i
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -14,13 +13,7 @@ from typing import Any
 
 from kindloop import changes, deploying, manifests, report, saves, stages, verify
 from kindloop.config import SUPERVISOR_STAGE, Workload
-from kindloop.errors import (
-    ConfigError,
-    Interrupted,
-    KindloopError,
-    ToolMissing,
-    Unhealthy,
-)
+from kindloop.errors import ConfigError, Interrupted, KindloopError, Unhealthy
 from kindloop.loop import recording
 from kindloop.loop.settling import settled
 from kindloop.loop.world import (
@@ -36,7 +29,6 @@ from kindloop.loop.world import (
 )
 from kindloop.process import Stop
 from kindloop.saves import Job, Result, Saved
-from kindloop.stage_state import inspect_stage
 from kindloop.supervised import Verdict
 from kindloop.swap import Pushed
 from kindloop.telemetry import Timeline
@@ -70,6 +62,8 @@ class Round:
         self._built: dict[str, stages.Built] = {}
         self._ran: dict[str, float] = {}
         self._failed: dict[str, KindloopError] = {}
+        self._mended: set[str] = set()
+        """Stages that had failed, and do not any more."""
         self._given_s = math.inf
         self.published = False
         """Whether what the job asks for was given to the pods; what came of it may be open."""
@@ -96,7 +90,7 @@ class Round:
             elif (rolled_out := self._rolled_out()) is not None:
                 return lines + rolled_out
         lines += self._swap([w for w in concerned if self._config.swaps(w)])
-        if not lines and self._ran:
+        if not lines and (self._ran or self._mended):
             lines.append(self._saved("built", parts=self._parts(self._ran)))
         if not lines and self._job.cause == "save":
             # A manifest that is as it was, perhaps after one that was refused: say that, too.
@@ -124,7 +118,7 @@ class Round:
         if self._job.everything or self._job.forced:
             return list(every)
         needs = {name: stages.order(every, [name]) for name in every}
-        return saves.hopeful(every, needs, tried, self._touched)
+        return saves.hopeful(every, needs, tried, self._touched | self._world.otherwise())
 
     def _attempt(self, names: Iterable[str], *, force: bool) -> bool:
         """Whether all of it went well."""
@@ -146,12 +140,13 @@ class Round:
         self._built |= attempt.built
         self._ran |= {n: one.duration_s for n, one in attempt.built.items() if one.ran}
         self._failed |= attempt.failed
-        for name in attempt.built:
+        self._mended |= attempt.built.keys() & self._world.tried.keys()
+        for name in self._mended:
             self._world.tried.pop(name, None)
+            self._world.why.pop(name, None)
         for name in (*attempt.failed, *attempt.parts(self._config.stages)):
             # It is not tried again before something of it changes.
-            with contextlib.suppress(ConfigError, ToolMissing):
-                self._world.tried[name] = inspect_stage(self._world.site, name)
+            self._world.remember_tried(name)
         if attempt.superseded or self._stop.is_set():
             raise Overtaken
         return not attempt.failed
@@ -164,13 +159,22 @@ class Round:
 
     def _not_built(self) -> list[Saved]:
         """A line for each workload that lacks its binary, else one for what failed."""
-        for error in self._failed.values():
+        why = self._world.why
+        for name, error in self._failed.items():
             show(error)
+            why[name] = tuple(told(error))
         broken = tuple(self._failed or self._world.tried)
-        errors = tuple(line for error in self._failed.values() for line in told(error))
-        lacking = [w for w in self._lacking() if self._failed or w.name in self._change.sync]
+        errors = tuple(line for name in broken for line in why.get(name, ()))
+        lacking = [w for w in self._lacking() if self._failed or self._waits(w)]
         found: Sequence[Workload | None] = lacking or ([None] if self._failed else [])
         return [self._saved("not built", w, stages=broken, errors=errors) for w in found]
+
+    def _waits(self, workload: Workload) -> bool:
+        """Whether somebody has saved what waits for a stage that failed before."""
+        if workload.name in self._change.sync:
+            return True
+        by_hand = self._world.classify(self._world.by_hand(self._change.paths))
+        return self._job.cause == "save" and not by_hand.stages.isdisjoint(self._upstream(workload))
 
     def _lacking(self) -> list[Workload]:
         """The workloads whose binary could not be built."""
@@ -180,7 +184,7 @@ class Round:
     def _concerned(self) -> list[Workload]:
         """The workloads that may have to serve something else, as far as their binary is there."""
         lacking = self._lacking()
-        touched = self._touched | self._ran.keys()
+        touched = self._touched | self._ran.keys() | self._mended
         return [
             w
             for w in self._config.workloads.values()
@@ -206,6 +210,7 @@ class Round:
             return lines
         with self._world.changing(self._stop):
             self._given_s = time.monotonic()
+            done = self._ran.keys() | self._mended
             for workload in workloads:
                 try:
                     pushed = self._push(workload)
@@ -221,7 +226,8 @@ class Round:
                 if pushed.changed or not good or untold or self._job.cause == "start":
                     self._world.standing.pop(workload.name, None)
                     waiting[workload.name] = pushed
-                elif parts := self._parts(self._upstream(workload)):
+                elif not done.isdisjoint(upstream := self._upstream(workload)):
+                    parts = self._parts(upstream)
                     lines.append(self._saved("unchanged", workload, parts=parts))
             self.published = True
             started_s = time.monotonic()

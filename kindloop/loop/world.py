@@ -12,11 +12,12 @@ from typing import Protocol, TypeVar
 
 from kindloop import changes, cluster, flows, report, saves, swapfiles
 from kindloop.config import Config, Workload
-from kindloop.errors import BuildFailed, ConfigError, KindloopError, Locked
+from kindloop.errors import BuildFailed, ConfigError, KindloopError, Locked, ToolMissing
 from kindloop.process import Stop
 from kindloop.saves import Standing
 from kindloop.stage_plan import Observed
 from kindloop.stage_site import Site, renewed
+from kindloop.stage_state import inspect_stage, own_writes
 from kindloop.supervised import Verdict
 from kindloop.swap import Desk, Pushed
 from kindloop.telemetry import Muted
@@ -76,6 +77,8 @@ class World:
     """By workload with a swap; missing while nobody knows."""
     tried: dict[str, Observed] = field(default_factory=dict)
     """Stages that failed, as they were then."""
+    why: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What was wrong with them, a line each."""
     untold: set[str] = field(default_factory=set)
     """Workloads that serve synced files which no line has named."""
     rollout_due: bool = False
@@ -86,6 +89,25 @@ class World:
     def classify(self, paths: Iterable[Path]) -> changes.Change:
         """What changed paths (absolute) concern."""
         return changes.classify(self.config, self.site.place, paths)
+
+    def by_hand(self, paths: Iterable[Path]) -> frozenset[Path]:
+        """Those of changed paths that no stage writes itself."""
+        own = [p for s in self.config.stages.values() for p in own_writes(self.site, s)]
+        return frozenset(p for p in paths if not any(p.is_relative_to(o) for o in own))
+
+    def remember_tried(self, name: str) -> None:
+        """A stage has failed as it is: it is not tried again before something of it changes."""
+        with suppress(ConfigError, ToolMissing):
+            self.tried[name] = inspect_stage(self.site, name)
+
+    def otherwise(self) -> set[str]:
+        """Stages that failed and are not as they were then: an edit of an output may be undone."""
+        found = set()
+        for name in self.config.stages.keys() & self.tried.keys():
+            with suppress(ConfigError, ToolMissing):
+                if not saves.as_tried(inspect_stage(self.site, name), self.tried[name]):
+                    found.add(name)
+        return found
 
     def served_untold(self, pushed: Pushed, *, saved: bool) -> bool:
         """Whether synced files that were `saved` are served already, and no line has named them.

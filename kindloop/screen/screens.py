@@ -108,9 +108,10 @@ class _Shown:
             self._display.close()
         finally:
             report.use(self._before)
-            with contextlib.suppress(OSError):  # the terminal was closed, or the disk is full
-                durations.keep(self._config, self._took_s())
+            with contextlib.suppress(OSError):  # the terminal was closed
                 self._uncover()
+            with contextlib.suppress(OSError):  # the disk is full
+                durations.keep(self._config, self._took_s())
 
     def _take(self, event: Event) -> None:
         raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -23,6 +24,7 @@ from kindloop.tasks._words import Words, words_of
 
 __all__ = ["PLAIN", "DevTask", "load", "show", "task"]
 
+UNREAD = "error: nobody reads the output any more"
 PLAIN = "lines, also where a screen could be shown"
 """What the flag --plain means."""
 COMMON: Mapping[str, str] = MappingProxyType(
@@ -83,8 +85,13 @@ class DevTask(Task, Generic[P, R]):  # type: ignore[type-arg]  # Task is generic
         try:
             return super().__call__(*args, **kwargs)
         except KindloopError as exc:
+            _hush_unread()
             self._tell(exc, kwargs)
             raise Exit(report.spoken(report.masked(str(exc))), exc.exit_code) from exc
+        except BrokenPipeError as exc:
+            if not _hush_unread():
+                raise
+            raise Exit(UNREAD, Interrupted.exit_code) from exc
         except KeyboardInterrupt as exc:
             text = "interrupted; the same command again goes on from here"
             self._tell(Interrupted(text), kwargs)
@@ -158,3 +165,22 @@ def show(*, verbose: bool = False, json: bool = False, events: bool = False) -> 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(f"ended by {signal.Signals(number).name}")
+
+
+def _hush_unread() -> bool:
+    """Whether standard output is a pipe that nobody reads, such as of `head`; it is null then.
+
+    What is still in its buffer would be written at the end, and Python would complain of it.
+    """
+    try:
+        fd = sys.stdout.fileno()
+        looking = select.poll()
+        looking.register(fd, 0)
+        unread = any(said & select.POLLERR for _, said in looking.poll(0))
+    except (OSError, ValueError):  # a test's stream, or a closed one
+        return False
+    if unread:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, fd)
+        os.close(null)
+    return unread

@@ -21,6 +21,7 @@ from kindloop import (
     report,
     screen,
     status,
+    swapenv,
     telemetry,
 )
 from kindloop.config import Config, Observability, Resources
@@ -131,7 +132,7 @@ def dev_rebuild(
     Exit code 4: the new binary was rolled back.
     """
     config = load(verbose=verbose)
-    with telemetry.command(config, "rebuild"):
+    with telemetry.command(swapenv.as_brought(config), "rebuild"):
         flows.rebuild(config, clean=clean, image=image)
 
 

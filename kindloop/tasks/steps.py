@@ -213,7 +213,7 @@ def k8s_kubectl(c: Context) -> None:
 
     Once kubectl runs, the exit code is its own.
     """
-    config = load()
+    config = load(json=True)  # standard output is kubectl's alone
     # Invoke joins what follows "--" into one string; the words themselves keep their spaces.
     argv = sys.argv
     words = argv[argv.index("--") + 1 :] if "--" in argv else shlex.split(c.remainder)

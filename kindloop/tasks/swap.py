@@ -7,7 +7,7 @@ from dataclasses import asdict
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from kindloop import freshness, report, swapping, telemetry
+from kindloop import freshness, report, swapenv, swapping, telemetry
 from kindloop.tasks._task import load, task
 
 __all__ = ["TASKS"]
@@ -21,7 +21,7 @@ def swap_push(c: Context, workload: str = "", verbose: bool = False) -> None:
     not run.
     """
     config = load(verbose=verbose)
-    with telemetry.command(config, "push"):
+    with telemetry.command(swapenv.as_brought(config), "push"):
         swapping.push(config, workload)
 
 

@@ -39,6 +39,8 @@ TARGET = "examples/petstore/target/kindloop"
 FOREIGN_KUBECONFIG = "apiVersion: v1\nkind: Config\ncurrent-context: production\n"
 PATIENCE_S = 180
 """Seconds that anything but a build or a bake may take on a busy machine; never asserted."""
+MORE_S = 1800
+"""Seconds until another worker's second cluster must be gone."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,13 @@ def own_checkout() -> Iterator[Path]:
         if not WORKER:
             seed(ROOT, CHECKOUT)
         yield CHECKOUT
+
+
+@contextmanager
+def one_more_cluster() -> Iterator[None]:
+    """One worker at a time has a second cluster: each takes memory, and inotify instances."""
+    with state.lock(CHECKOUTS / "test-more.lock", "one more cluster", wait_s=MORE_S):
+        yield
 
 
 def seed(source: Path, checkout: Path) -> None:

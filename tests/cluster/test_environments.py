@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from artifacts import SERVICE
-from live import PATIENCE_S, Loop, docker, edit, free_offset
+from live import PATIENCE_S, Loop, docker, edit, free_offset, one_more_cluster
 
 from kindloop import state
 
@@ -93,9 +93,10 @@ def second(up: Loop, tmp_path: Path) -> Iterator[Loop]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     loop = Loop(root, f"{up.name}-two", free_offset(up.offset + 500), up.env)
-    by_name(up, "dev-down", loop.name)  # what a killed run left
-    yield loop
-    by_name(up, "dev-down", loop.name)
+    with one_more_cluster():
+        by_name(up, "dev-down", loop.name)  # what a killed run left
+        yield loop
+        by_name(up, "dev-down", loop.name)
 
 
 def by_name(loop: Loop, *words: str) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import wheels
 from live import NAME as OTHERS
-from live import STATE, docker, edit, free_offset
+from live import STATE, docker, edit, free_offset, one_more_cluster
 
 from kindloop.config import DEFAULT_PORTS
 
@@ -62,6 +62,11 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     """A copy of the service, begun and taken down again."""
+    with one_more_cluster():
+        yield from _begun(tmp_path)
+
+
+def _begun(tmp_path: Path) -> Iterator[Project]:
     programs = wheels.install(wheels.build(tmp_path / "dist"), tmp_path / "venv")
     ignored = shutil.ignore_patterns("target", ".kindloop")
     root = shutil.copytree(SERVICE, tmp_path / "greeter", ignore=ignored)

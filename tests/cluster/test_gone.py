@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from live import FOREIGN_KUBECONFIG, NAME, SUFFIX, USERS_KUBECONFIG, Loop, docker
+from live import FOREIGN_KUBECONFIG, NAME, OWN, USERS_KUBECONFIG, Loop, docker
 
 pytestmark = pytest.mark.destructive
 
@@ -35,9 +35,12 @@ def test_recreate_takes_other_settings(up: Loop) -> None:
 
 
 def test_down_all_takes_ours_and_leaves_the_foreign(up: Loop, foreign: str) -> None:
+    node = f"{foreign}-control-plane"
     # Those of the other workers come and go by themselves.
-    others = {one for one in containers() if not one.startswith(NAME.removesuffix(SUFFIX))}
-    assert f"{foreign}-control-plane" in others
+    now = containers()
+    workers = {one for one in now if OWN in one or one.startswith("klforeign")}
+    assert {node, up.node} <= workers
+    others = now - workers | {node}
     assert f"deleted: {NAME}" in up.ok("dev-down", "--all")
     assert others <= containers()
     assert up.node not in containers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -82,8 +83,9 @@ def halted(watch: Watch, program: str) -> bool:
     """Stop the program where it is, if the watch has it running; whether it was."""
     found = [p for p, words in watch.left().items() if Path(words[0]).name == program]
     for pid in found:
-        os.kill(pid, signal.SIGSTOP)
-    return bool(found)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    return any(lives(pid) for pid in found)
 
 
 def lives(pid: int) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kindloop import tools
+from kindloop import report, tools
+from kindloop.bundle import archive
 
 NOT_RUNNING = "echo 'Cannot connect to the Docker daemon' >&2; exit 1"
 FILE = """\
@@ -145,3 +146,12 @@ def test_bundle_and_outdated_do_not_go_together(project: Path) -> None:
     said = _invoke(project, "dev-doctor", "--bundle", "b.zip", "--outdated")
     assert said.exit_code == 2
     assert not (project / "b.zip").exists()
+
+
+def test_its_json_stays_json_whatever_is_secret(unmasked: None) -> None:
+    report.mask_with(["5432", "hunter2-token"])
+    text = json.dumps({"port": 5432, "url": "db:5432", "hunter2-token": [None, True]})
+    masked = json.loads(archive.masked("state/status.json", text))
+    assert masked == {"port": 5432, "url": "db:***", "***": [None, True]}
+    assert archive.masked("state/cut-off.json", '{"a": "hunter2-token') == '{"a": "***'
+    assert archive.masked("events.txt", text).startswith('{"port": ***')

@@ -298,6 +298,17 @@ def test_what_cannot_be_drawn_goes_on_as_plain_lines(terminal: Terminal) -> None
     assert sum("4c883b08 fresh" in line for line in said) == 1
 
 
+def test_on_a_full_disk_the_lines_still_stay(terminal: Terminal) -> None:
+    full = "lambda *_: (_ for _ in ()).throw(OSError(28, 'No space left on device'))"
+    before = f"from kindloop.screen import durations; durations.keep = {full}"
+    run(terminal, "save('4c883b08')", before=before)
+    terminal.shows("4c883b08")
+    terminal.type("q")
+    assert terminal.code() == 0
+    assert terminal.restored()
+    assert "4c883b08 fresh in 1.42 s" in terminal.left
+
+
 STEPS = """
             with report.step("router") as one:
                 one.note("up to date")

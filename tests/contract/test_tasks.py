@@ -48,7 +48,14 @@ def hold(c: Context) -> None:
         pathlib.Path("held").write_text(str(__import__("os").getpid()))
         time.sleep(600)
 
-ns = Collection(fail, tell, stream, work, hold)
+@task("many")
+def many(c: Context, json: bool = False) -> None:
+    show()
+    for _ in range(3000):
+        report.output("line")
+        __import__("time").sleep(0.01)
+
+ns = Collection(fail, many, tell, stream, work, hold)
 """
 
 
@@ -171,3 +178,17 @@ def test_an_ended_task_leaves_its_lock(
         os.kill(pid_in(project / "held"), signal.SIGTERM)
         invoke.communicate(timeout=60)
     assert invoke.returncode == 130  # it had the lock: a Locked would be 8
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_seen_enough_is_no_traceback(
+    project: Path, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with _start(project, "many", "--json") as child:
+        assert child.stdout
+        assert child.stderr
+        assert child.stdout.readline() == "line\n"
+        child.stdout.close()
+        assert child.stderr.read() == "error: nobody reads the output any more\n"
+        assert child.wait(30) == 130

@@ -208,6 +208,9 @@ def _counters(env: Env) -> dict[tuple[str, str, str], float]:
 def loaded(env: Env, before: Counted, load: Load) -> Loaded:
     """Delete the collector under load, look at what load moves, and bring the collector back."""
     soon(lambda: load.count() > 200, PATIENCE_S)
+    # The service is older than the collector: it may have been told a moment ago that there is no
+    # such name, and the cluster's DNS remembers that for a while.
+    soon(lambda: bool(env.traces("petstore")), PATIENCE_S)
     answered, lost = load.count(), len(load.lost)
     env.kubectl("delete", "deployment", "otel-collector", "--wait=false")
     chosen = ("-l", "app.kubernetes.io/name=otel-collector")

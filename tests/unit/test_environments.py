@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 
-from kindloop import environments, state, tools
+from kindloop import apiserver, environments, state, tools
 from kindloop.clusterfacts import Environment, Node, Owner
 from kindloop.environments import Listed
 from kindloop.errors import ConfigError, Locked, NotOurs
@@ -132,6 +133,25 @@ def test_an_age_has_one_unit() -> None:
 
 def test_without_any_it_says_how_to_begin() -> None:
     assert environments.table([], 0.0) == "no environments; next: invoke dev-up"
+
+
+def test_a_deleted_swap_folder_leaves_nothing_to_be_served(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answers:
+        def __init__(self, _kubeconfig: Path) -> None: ...
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def json(self, *_: object) -> dict[str, list[str]]:
+            return {"items": []}
+
+    env = made(machine, "mine", checkout=tmp_path)
+    monkeypatch.setattr(apiserver, "Api", Answers)
+    env.swap.rmdir()
+    (found,) = environments.look()
+    assert (found.state, found.serves) == ("running", {})
 
 
 def test_looking_finds_each_state(machine: Path, tmp_path: Path) -> None:

@@ -270,6 +270,20 @@ def test_kubectl_gives_its_own_exit_code(
     assert flows.kubectl(config, ["get", "pods"]) == code
 
 
+def test_kubectl_keeps_its_two_outputs_apart_and_shows_no_key(
+    config: Config, monkeypatch: pytest.MonkeyPatch, fake: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str], unmasked: None,
+) -> None:  # fmt: skip
+    env = cluster.environment(config)
+    env.home.mkdir(parents=True)
+    env.kubeconfig.write_text("users: [{name: a, user: {token: hunter2-token}}]\n")
+    monkeypatch.setattr(cluster, "require", cluster.environment)
+    fake("kubectl", "echo 'token: hunter2-token'; echo 'Warning: hunter2-token is old' >&2")
+    assert flows.kubectl(config, ["config", "view", "--raw"]) == 0
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("token: ***\n", "Warning: *** is old\n")
+
+
 def test_smoke_without_a_document_is_a_mistake_of_the_configuration(config: Config) -> None:
     with pytest.raises(ConfigError, match="names an OpenAPI document"):
         flows.smoke(config)

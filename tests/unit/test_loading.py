@@ -507,6 +507,11 @@ MISTAKES = [
     ),
     row("core is missing", "core: k8s/cor", "2:7: core: k8s/cor does not exist"),
     row(
+        "core is too long a name",
+        f"core: {'c' * 300}",
+        f"2:7: core: {'c' * 300} cannot be looked at: File name too long",
+    ),
+    row(
         "kind configuration is a folder",
         "cluster: {config: k8s/cluster}",
         "2:19: cluster.config: k8s/cluster is not a file",

@@ -23,6 +23,7 @@ from kindloop import (
     loop,
     stages,
     state,
+    swapenv,
     swapfiles,
     telemetry,
     verify,
@@ -41,7 +42,8 @@ from kindloop.errors import (
 from kindloop.fingerprint import Digests
 from kindloop.loop import engine as engine_room
 from kindloop.loop import patrol as patrol_room
-from kindloop.loop import recording, rounds, settling
+from kindloop.loop import recording, settling
+from kindloop.loop import world as world_room
 from kindloop.loop.engine import Engine
 from kindloop.loop.followers import News
 from kindloop.loop.patrol import Patrol
@@ -235,7 +237,7 @@ class Hands:
 def hands(config: Config, monkeypatch: pytest.MonkeyPatch) -> Hands:
     made = Hands(config)
     monkeypatch.setattr(stages, "attempt", made.attempt)
-    monkeypatch.setattr(rounds, "inspect_stage", lambda _site, name: Observed(name))
+    monkeypatch.setattr(world_room, "inspect_stage", lambda _site, name: Observed(name))
     return made
 
 
@@ -345,6 +347,39 @@ def test_what_failed_is_tried_again_when_it_or_what_it_needs_is_saved(
     hands.broken, hands.ran = {}, {"web"}
     assert results(serve(world, name)) == {"web": "fresh"}
     assert world.tried == {}
+
+
+def test_an_edit_that_a_stage_refused_and_that_is_undone_is_told(
+    world: World, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = Observed("lib", outputs={"web": "edited"})
+    monkeypatch.setattr(world_room, "inspect_stage", lambda _site, name: replace(now, command=name))
+    serve(world, everything=True, cause="start")
+    hands.broken = {"lib": NotOurs("stage lib would overwrite uncommitted edits")}
+    serve(world, "lib/a.rs")
+    assert results(serve(world, "web/b.rs")) == {"web": "not built"}
+    assert hands.asked[-1] == ["api"], "as it is it would fail again"
+    hands.broken, now = {}, replace(now, outputs={"web": "as it was"})
+    lines = serve(world, "web/b.rs")
+    assert results(lines) == {"web": "unchanged"}
+    assert world.tried == {}
+    assert serve(world, "web/b.rs") == []
+
+
+def test_what_waits_for_a_broken_stage_is_told_when_somebody_saves_it(
+    world: World, hands: Hands
+) -> None:
+    hands.broken = {"lib": wrong("lib/a.rs:1:1")}
+    serve(world, "lib/a.rs")
+    lines = serve(world, "web/b.rs")
+    assert results(lines) == {"web": "not built"}
+    assert lines is not None
+    assert lines[0].stages == ("lib",)
+    assert lines[0].errors == ("lib/a.rs:1:1: error: no",), "a screen goes on showing them"
+    assert serve(world, cause="heal", stages=frozenset({"web"})) == []
+    lib = replace(world.config.stages["lib"], outputs=("web/b.rs",))
+    world.config.stages["lib"].__dict__.update(lib.__dict__)  # it had written that before it failed
+    assert serve(world, "web/b.rs") == []
 
 
 def test_synced_files_wait_for_a_broken_binary(world: World, hands: Hands) -> None:
@@ -1212,6 +1247,11 @@ def test_a_lock_of_another_command_is_waited_for_with_a_word(shown: Any) -> None
     assert shown.texts("line") == ["waiting: environment mine is in use by process 7"]
 
 
+@dataclass(frozen=True)
+class Engined:
+    platform: str
+
+
 def held() -> str:
     raise Locked("environment mine is in use by process 7")
 
@@ -1263,6 +1303,22 @@ def test_the_second_watch_of_an_environment_is_told_who_has_it(config: Config) -
     path = state.state_home() / "mine.watch.lock"
     with state.lock(path, "the watch of mine"), pytest.raises(Locked, match="the watch of mine"):
         loop.watch(config, load=lambda: config)
+
+
+def test_the_loop_is_traced_as_its_environment_was_brought(
+    config: Config, world: World, monkeypatch: pytest.MonkeyPatch, shown: Any
+) -> None:
+    class Silent:
+        def run(self, *, keys: bool) -> None: ...
+
+    monkeypatch.setattr(loop, "Engine", lambda *_, **__: Silent())
+    monkeypatch.setattr(loop.host, "require_engine", lambda: Engined("linux/amd64"))
+    monkeypatch.setattr(telemetry, "installed", lambda: True)
+    full = replace(config, observability="full")
+    for brought, said in ((replace(config, observability="off"), 0), (full, 1)):
+        swapenv.remember(brought)
+        loop.watch(full, load=lambda: full)
+        assert sum("saves are traced" in line for line in shown.texts("line")) == said
 
 
 def test_everything_declared_is_watched(config: Config) -> None:

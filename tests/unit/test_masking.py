@@ -95,6 +95,20 @@ def test_short_values_and_other_texts_stay() -> None:
     assert Masker([PLAIN, ODD, KEY]).text(text) == text
 
 
+@pytest.mark.parametrize("word", ["true", "false", "null", "None"])
+def test_what_json_is_made_of_is_no_secret(word: str) -> None:
+    assert not Masker([word])
+    assert Masker([f"{word}\nlong-enough"]).text(f"{word} long-enough") == f"{word} ***"
+
+
+def test_of_a_file_with_a_secret_its_bare_keys_stay() -> None:
+    masker = Masker(['server:\n  auth: hunter2-in-a-file\n"users": [\nmode: |\n'])
+    for text in ("server:", '"users": [', "mode: |"):
+        assert masker.text(text) == text
+    assert masker.text("auth: hunter2-in-a-file") == MASK
+    assert Masker(["server:"]).text("server:") == MASK  # alone it is the value
+
+
 def test_a_document_keeps_its_shape_and_its_own_words() -> None:
     document = {
         "schema": 1,

@@ -118,6 +118,12 @@ def test_what_failed_as_it_is_now_is_not_missed_nor_is_what_needs_it() -> None:
     assert saves.missed(STAGES, decisions, observed, tried) == ("docs",)
 
 
+def test_what_failed_and_is_well_again_is_missed() -> None:
+    decisions, observed = look()
+    tried = {"generate": replace(observed["generate"], outputs={"a.rs": "edited"})}
+    assert saves.missed(STAGES, decisions, observed, tried) == ("generate",)
+
+
 def test_what_failed_otherwise_is_missed() -> None:
     decisions, observed = look("generate")
     tried = {"generate": replace(observed["generate"], inputs={"a": "2"})}

@@ -150,7 +150,11 @@ def test_a_broken_file_still_tells_its_secrets(
 
 
 @pytest.mark.parametrize(
-    "text", ["secrets: &a [*a]\nstages: *a", "name: &a {b: *a}\nsecrets: [X]", 'core: "a\\0b"']
+    "text",
+    [
+        *("secrets: &a [*a]\nstages: *a", "name: &a {b: *a}\nsecrets: [X]", 'core: "a\\0b"'),
+        f"core: {'a' * 300}",  # no file system takes such a name
+    ],
 )
 def test_a_file_that_is_a_riddle_is_no_traceback(tmp_path: Path, text: str) -> None:
     (tmp_path / "kindloop.yaml").write_text(text)
@@ -171,6 +175,32 @@ def test_objects_of_the_cluster_are_masked(unmasked: None) -> None:
     secrecy.mask_objects(config, [{"kind": "Secret", "metadata": {"name": "x"}, "data": data}])
     assert report.masked("live-secret-value in shop-dev") == "*** in shop-dev"
     assert report.masked(data["a"]) == "***"
+
+
+def test_a_word_that_stands_everywhere_is_told(project: Path) -> None:
+    told = secrecy.doubts(project / "kindloop.yaml", {**ENV, "TOKEN": "True"})
+    assert "TOKEN: the variable is a word that stands everywhere: it is not masked" in told
+
+
+def test_the_key_to_the_cluster_is_masked(tmp_path: Path, unmasked: None) -> None:
+    pem = "-----BEGIN RSA PRIVATE KEY-----\nbGluZS1vZi10aGUta2V5\n-----END RSA PRIVATE KEY-----\n"
+    key = base64.b64encode(pem.encode()).decode()
+    file = tmp_path / "kubeconfig"
+    user = {"client-certificate-data": "Y2VydGlmaWNhdGU=", "client-key-data": key}
+    users = [{"name": "a", "user": user}, {"name": "b", "user": {"token": "token-of-b"}}]
+    file.write_text(json.dumps({"users": users}))
+    secrecy.mask_kubeconfig(file)
+    shown = json.loads(report.masked(file.read_text()))["users"]
+    assert shown[0]["user"] == {**user, "client-key-data": "***"}
+    assert shown[1]["user"] == {"token": "***"}
+    assert "bGluZS1vZi10aGUta2V5" not in report.masked(pem)
+
+
+@pytest.mark.parametrize("text", [None, "", "users: 5", "users: [{user: [}", "[]"])
+def test_a_kubeconfig_that_is_none_is_no_traceback(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "kubeconfig").write_text(text)
+    secrecy.mask_kubeconfig(tmp_path / "kubeconfig")
 
 
 def test_a_name_in_the_settings_must_be_one_of_a_variable(project: Path) -> None:

@@ -11,6 +11,7 @@ import yaml
 from kindloop import cluster, loading, swapenv
 from kindloop.config import Config, Image, Observability, Swap, Workload
 from kindloop.telemetry.sending import IDLE_S
+from kindloop.telemetry.target import target_of
 
 ENV = {"RUST_LOG": "info", "OTEL_SDK_DISABLED": "{otel.disabled}", "PATTERN": "{a}{ports.x}"}
 
@@ -43,6 +44,13 @@ def test_what_was_brought_counts_and_not_what_another_command_would_bring(config
     assert disabled(replace(config, observability="full")) == "true"
     swapenv.remember(replace(config, observability="full"))
     assert disabled(replace(config, observability="off")) == "false"
+
+
+def test_who_sends_traces_looks_for_who_was_brought(config: Config) -> None:
+    full = replace(config, observability="full")
+    assert target_of(swapenv.as_brought(full), {}).ours
+    swapenv.remember(replace(config, observability="minimal"))
+    assert not target_of(swapenv.as_brought(full), {}).wanted
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"observability": "much"}'])
