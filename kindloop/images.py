@@ -206,8 +206,7 @@ def prune(config: Config, image: ImagePlan) -> list[str]:
     gone = superfluous(references, [image.reference])
     for reference in gone:
         tools.run("docker", "image", "rm", reference, check=False)
-    staying = [r for r in references if r not in gone]
-    _prune_node(config, image.repository, staying)
+    _prune_node(config, image, references)
     return gone
 
 
@@ -226,15 +225,18 @@ def _listed(config: Config, of: str) -> list[str]:
     return [f"{row['Repository']}:{row['Tag']}" for row in rows]
 
 
-def _prune_node(config: Config, repository: str, staying: Sequence[str]) -> None:
-    """Containerd keeps an image while any name has its digest: remove all names of it."""
+def _prune_node(config: Config, image: ImagePlan, references: Sequence[str]) -> None:
+    """Remove the workload's images from the node, beyond the newest two that it has.
+
+    `references` are those of the engine, newest first; it may have a newer one that the node never
+    got. Containerd keeps an image while any name has its digest: all names of it go.
+    """
     images = in_node(config)
-    old = {
-        digest
-        for reference, digest in images.items()
-        if reference.startswith(f"{repository}:") and reference not in staying
-    }
-    old -= {digest for reference, digest in images.items() if reference in staying}
+    here = [r for r in references if r in images]
+    gone = superfluous(here, [image.reference])
+    staying = {images[r] for r in here if r not in gone}
+    ours = {d for r, d in images.items() if r.startswith(f"{image.repository}:")}
+    old = ours - staying
     names = [reference for reference, digest in images.items() if digest in old]
     if names:
         node = cluster.environment(config).node

@@ -192,6 +192,27 @@ def test_the_node_loses_every_name_of_an_old_digest_and_nothing_else(
     )
 
 
+def test_the_node_keeps_two_of_those_that_it_has(
+    config: Config, fake: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "ctr.txt").write_text(CTR)
+    row = '{{"Repository":"kindloop.local/mine/web","Tag":"{}"}}'
+    rows = "\n".join(row.format(tag) for tag in ("never-loaded", "new", "before", "old"))
+    (tmp_path / "ls.txt").write_text(rows + "\n")
+    fake(
+        "docker",
+        f'echo "$@" >> {tmp_path}/calls; case "$1 $2" in "image ls") cat {tmp_path}/ls.txt;; exec*) case "$*" in *"images ls") cat {tmp_path}/ctr.txt;; esac;; esac',
+    )
+    gone = images.prune(config, replace(_plan(config), tag="new"))
+    assert [one.rpartition(":")[2] for one in gone] == ["before", "old"]
+    assert (
+        (tmp_path / "calls")
+        .read_text()
+        .splitlines()[-1]
+        .endswith("images rm kindloop.local/mine/web:old import-2026-01-01@sha256:o")
+    )
+
+
 def test_an_image_that_is_in_the_engine_is_not_built(
     config: Config, fake: Callable[..., Path]
 ) -> None:
