@@ -19,6 +19,7 @@ from kindloop.fingerprint import digest_mapping
 from kindloop.tools import version_of
 
 __all__ = [
+    "TRIPLE",
     "Decision",
     "Ended",
     "Left",
@@ -33,6 +34,8 @@ __all__ = [
 SCHEMA = 1
 """Part of every key and record; raised when a key no longer means the same."""
 UP_TO_DATE = "up to date"
+TRIPLE = "CARGO_BUILD_TARGET"
+"""The one setting of a stage whose value is told when it changes."""
 Ended = Literal["interrupted", "failed", "cleaned"]
 
 
@@ -229,9 +232,8 @@ def _input_changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def _setting_changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    triple = "CARGO_BUILD_TARGET"
-    if old.get(triple) != new.get(triple):
-        return [f"target {old.get(triple, 'none')} → {new.get(triple, 'none')}"]
+    if old.get(TRIPLE) != new.get(TRIPLE):
+        return [f"target {old.get(TRIPLE, 'none')} → {new.get(TRIPLE, 'none')}"]
     return _variable_changes(old, new)
 
 

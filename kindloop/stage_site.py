@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kindloop import cargo, state, tools
@@ -42,7 +43,7 @@ class Site:
         """Folder (absolute) in which stages run."""
         return self.config.app.root
 
-    @property
+    @cached_property
     def target_dir(self) -> Path:
         """CARGO_TARGET_DIR: one per profile, and none of the user's own."""
         return self.root / "target" / "kindloop" / self.config.profile
@@ -62,6 +63,8 @@ class Site:
 
     def place(self, stage: Stage, text: str) -> str:
         """`text` with the placeholders `{target}`, `{root}` and `{here}` filled in."""
+        if "{" not in text:
+            return text
         binaries = self.target_dir / self.plan_for(stage).target.triple / "release"
         folders = {"{target}": binaries, "{root}": self.root, "{here}": self.config.root}
         for name, folder in folders.items():

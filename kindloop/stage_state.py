@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kindloop import cargo, fingerprint, report
+from kindloop import cargo, fingerprint
 from kindloop.config import Stage
-from kindloop.stage_plan import Observed, order
+from kindloop.stage_plan import TRIPLE, Observed, order
 from kindloop.stage_site import Site
 
 __all__ = [
@@ -53,12 +53,13 @@ def inspect_stage(site: Site, name: str, *, strict: bool = False, outputs: bool 
 
     patterns = [site.place(stage, pattern) for pattern in stage.inputs]
     inputs = fingerprint.digest_inputs(site.root, patterns, site.digests, may_miss=may_miss)
+    given = site.settings(stage)
     observed = Observed(
         command=stage.run,
-        settings=_remembered(site.settings(stage)),
+        settings={**given, **_digested({n: given[n] for n in stage.env if n != TRIPLE})},
         env_inputs={
             **dict.fromkeys(stage.env_inputs),
-            **_remembered({n: os.environ[n] for n in stage.env_inputs if n in os.environ}),
+            **_digested({n: os.environ[n] for n in stage.env_inputs if n in os.environ}),
         },
         tools={tool: site.toolchain.version(tool) for tool in stage.tools},
         inputs=_without_outputs(site, stage, inputs),
@@ -68,12 +69,10 @@ def inspect_stage(site: Site, name: str, *, strict: bool = False, outputs: bool 
     return look_at_outputs(site, stage, observed) if outputs else observed
 
 
-def _remembered(values: Mapping[str, str]) -> dict[str, str]:
-    """Values of variables as records have them: of one with a secret its digest."""
+def _digested(values: Mapping[str, str]) -> dict[str, str]:
+    """Values of variables that people set as records have them: any of them may be a secret."""
     return {
-        name: value
-        if report.masked(value) == value
-        else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
+        name: f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
         for name, value in values.items()
     }
 

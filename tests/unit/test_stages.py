@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kindloop import report
 from kindloop.config import App, Config, Stage
 from kindloop.errors import ConfigError
 from kindloop.fingerprint import Digests
@@ -273,6 +274,23 @@ def test_a_stage_may_override_the_profile_but_not_lose_the_static_flags(
     here = site.settings(Stage("a", "cargo run", env=env, platform="host"))
     assert here["RUSTFLAGS"] == "-g"
     assert settings["SPEC"] == f"{site.root}/openapi.yaml"
+
+
+def test_values_that_people_set_are_kept_as_digests(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is known to be a secret by now: what is recorded must not depend on that."""
+    monkeypatch.setenv("TOKEN", "of-the-shell")
+    env = {"URL": "postgres://of-the-file", "CARGO_BUILD_TARGET": "x86_64-unknown-linux-gnu"}
+    stage = Stage("a", "true", env=env, env_inputs=("TOKEN",), tools=())
+    site = replace(site, config=replace(site.config, stages={"a": stage}))
+    seen = inspect_stage(site, "a")
+    assert not any("of-the" in str(value) for value in (*seen.settings.values(), seen.env_inputs))
+    assert seen.settings["CARGO_BUILD_TARGET"] == "x86_64-unknown-linux-gnu"
+    monkeypatch.setattr(report, "masked", lambda _text: "***")
+    assert inspect_stage(site, "a") == seen
+    monkeypatch.setenv("TOKEN", "another")
+    assert inspect_stage(site, "a") != seen
 
 
 def test_a_mark_that_was_cut_off_counts_as_interrupted(site: Site) -> None:
