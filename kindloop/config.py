@@ -296,9 +296,12 @@ class Config:
     secrets: tuple[str, ...] = ()
     """Names whose values are shown and logged as `***`. A name is looked up among the variables of
     the environment in which a task is started (stages get those too), as a key in kindloop.yaml
-    (`stages.<name>.env`, `swap.env`), and in the manifests as a container's variable or a key of a
-    ConfigMap. Values of Kubernetes Secrets are masked without being named here; none is that is
-    shorter than 4 characters."""
+    (`stages.<name>.env`, `swap.env`), and in the manifests as a container's variable, a key of a
+    ConfigMap or of a `configMapGenerator`. Values of Kubernetes Secrets and of a `secretGenerator`
+    are masked without being named here. What is shorter than 4 characters, a number shorter than 8,
+    and words such as `true` or `info` are masked in their own place only, such as behind their
+    name. Not masked are the names of the environment, stages and workloads, what follows the first
+    32768 characters of a value, and numbers in JSON."""
 
     def swaps(self, workload: Workload) -> bool:
         """Whether its binary comes by a swap: profile `release` has it in the image."""

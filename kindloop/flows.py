@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from kindloop import (
     process,
     report,
     rollout,
-    secrecy,
     stages,
     state,
     swapenv,
@@ -44,9 +42,7 @@ __all__ = [
     "changing",
     "diff",
     "down",
-    "down_all",
     "ensure_cluster",
-    "kubectl",
     "node_image_source",
     "observe",
     "plan_up",
@@ -73,8 +69,8 @@ def up(
     engine = host.require_engine()
     with changing(config):
         ensure_cluster(config, recreate=recreate, platform=engine.platform, build=True)
+        deployed = deploying.deploy(swapenv.bringing(config), engine.platform)
         swapenv.remember(config)
-        deployed = deploying.deploy(config, engine.platform)
         observe(config, wait_all=wait_all)
     if wait_all:
         observing.wait(config)
@@ -225,17 +221,6 @@ def smoke(config: Config, *, only: str | None = None) -> list[verify.Report]:
     return reports
 
 
-def kubectl(config: Config, argv: Sequence[str]) -> int:
-    """Run kubectl on this environment, its two outputs as they come; returns its exit code."""
-    cluster.require(config)
-    secrecy.mask_kubeconfig(cluster.environment(config).kubeconfig)  # `config view --raw`
-    with contextlib.suppress(KindloopError), apiserver.connect(config):
-        pass  # it knows the live Secrets now; what is wrong with the server, kubectl tells
-    words = [*cluster.kubectl_argv(config), *argv]
-    done = process.run(words, on_line=lambda text, of: report.relay(text, error=of == "err"))
-    return done.exit_code or 0
-
-
 def setup(root: Path, *, yes: bool) -> None:
     """Run the machine's set-up script of this checkout."""
     script = root / "scripts" / "dev-setup.sh"
@@ -248,14 +233,6 @@ def setup(root: Path, *, yes: bool) -> None:
     done = process.run(argv, cwd=root, on_line=lambda text, _: report.output(text))
     if not done.ok:
         raise ToolMissing("the set-up did not finish", hint=str(script))
-
-
-def down_all() -> None:
-    """Delete every environment of this user that kindloop made."""
-    for environment, _, _ in cluster.environments():
-        observing.end(environment)
-    gone = cluster.delete_all()
-    report.output(f"deleted: {', '.join(gone) or 'nothing'}")
 
 
 def _named(config: Config, name: str) -> list[Workload]:

@@ -21,19 +21,22 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, cast
+from typing import IO, Any, Self, cast
 
 from kindloop import orphans, report
 from kindloop.errors import ToolMissing
 from kindloop.orphans import sweep
 from kindloop.pump import Pump, Stream
+from kindloop.stopping import Stop
 from kindloop.tools import INSTALL_HINT, deliver, environ, find, signals_held
 
-__all__ = ["Child", "Completed", "Stop", "Stream", "detach", "record_into", "run", "sweep"]
+__all__ = [
+    "Child", "Completed", "Stop", "Stream", "detach", "hand_over", "record_into", "run", "sweep",
+]  # fmt: skip
 
 OnLine = Callable[[str, Stream], None]
 
@@ -48,48 +51,6 @@ _LIBC = ctypes.CDLL(None)
 
 _records: Path | None = None
 _detached: list[subprocess.Popen[bytes]] = []
-
-
-class Stop:
-    """Tells what runs that it is no longer wanted. Any thread may set it, once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may set it
-        self._reason: str | None = None
-        self._wakers: list[Callable[[], None]] = []
-
-    @property
-    def reason(self) -> str:
-        """Why, as the first `set` said; empty as long as nobody did."""
-        return self._reason or ""
-
-    def is_set(self) -> bool:
-        """Whether somebody has set it."""
-        return self._reason is not None
-
-    def set(self, reason: str) -> None:
-        """End what waits on it; what is set stays set, with its first reason."""
-        with self._lock:
-            if self._reason is not None:
-                return
-            self._reason = reason
-            wakers = list(self._wakers)
-        for wake in wakers:
-            wake()
-
-    @contextlib.contextmanager
-    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Have `wake` called when it is set while the body runs; at once when it is already."""
-        with self._lock:
-            self._wakers.append(wake)
-            already = self.is_set()
-        try:
-            if already:
-                wake()
-            yield
-        finally:
-            with self._lock:
-                self._wakers.remove(wake)
 
 
 @dataclass(frozen=True)
@@ -113,7 +74,8 @@ class Child:
     """A running child with its output pumped to a log, a bounded tail and a callback.
 
     The callback comes from a thread of the child's own, and never after the child is finished.
-    `grace_s` is for one that has something to write when it is ended.
+    `grace_s` is for one that has something to write when it is ended; with `stdin` it has our
+    standard input, else none. Raises ToolMissing when there is no such program.
     """
 
     def __init__(
@@ -125,6 +87,7 @@ class Child:
         log: Path | None = None,
         on_line: OnLine | None = None,
         grace_s: float = GRACE_S,
+        stdin: bool = False,
     ) -> None:
         self.argv = tuple(str(word) for word in argv)
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -142,13 +105,15 @@ class Child:
         self._pump = Pump(self._take)
         try:
             with signals_held() as held:
-                self._popen = self._start(cwd, env)
-        except OSError as exc:
+                self._popen = _spawn(
+                    self.argv, cwd, env,
+                    bufsize=0, stdin=None if stdin else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                )  # fmt: skip
+        except ToolMissing:
             self._pump.close()
             self._close_log()
-            raise ToolMissing(
-                f"{self.argv[0]} cannot be run: {exc.strerror}", hint=INSTALL_HINT
-            ) from exc
+            raise
         self._record: Path | None = None
         try:
             threading.Thread(target=self._await_exit, daemon=True).start()
@@ -227,23 +192,6 @@ class Child:
             self.stop()
         self._finish()
 
-    def _start(self, cwd: Path | None, env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
-        given = environ({**(orphans.mark() if _records else {}), **(env or {})})
-        if tether := _tether():
-            _require(self.argv[0], cwd, given)
-        return subprocess.Popen(
-            (*tether, *self.argv),
-            cwd=cwd,
-            env=given,
-            bufsize=0,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            # It calls the kernel only: no lock of another thread can be held.
-            preexec_fn=_die_with_parent if sys.platform == "linux" and not tether else None,  # noqa: PLW1509
-        )
-
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
@@ -296,10 +244,37 @@ def run(
     on_line: OnLine | None = None,
     timeout_s: float | None = None,
     stop: Stop | None = None,
+    stdin: bool = False,
 ) -> Completed:
     """Run a long command to its end. Ctrl-C ends its whole group before it is raised again."""
-    with Child(argv, cwd=cwd, env=env, log=log, on_line=on_line) as child:
+    with Child(argv, cwd=cwd, env=env, log=log, on_line=on_line, stdin=stdin) as child:
         return child.wait(timeout_s, stop=stop)
+
+
+def hand_over(argv: Sequence[str | Path]) -> int:
+    """Let a program have the terminal until it ends; returns its exit code, negative: a signal.
+
+    It reads and writes there itself, so nothing of it is masked. It is in our group, as the
+    terminal talks with one group only: Ctrl-C is its own to hear. Raises ToolMissing.
+    """
+    words = [str(word) for word in argv]
+    report.command(shlex.join(words))
+    # Not SIG_IGN: the child would inherit it.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        with signals_held() as held:
+            child = _spawn(words, None, None)
+        try:
+            deliver(held)
+            return child.wait()
+        except BaseException:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_S)
+            child.kill()
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def detach(argv: Sequence[str | Path], env: Mapping[str, str], log: Path, record: Path) -> None:
@@ -316,6 +291,22 @@ def detach(argv: Sequence[str | Path], env: Mapping[str, str], log: Path, record
     _detached.append(child)  # or Python warns that nobody has waited for it
     orphans.record(record, child.pid, words[0])
     deliver(held)
+
+
+def _spawn(
+    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, **how: Any
+) -> subprocess.Popen[bytes]:
+    """Start a program that ends with us; `how` is for Popen."""
+    given = environ({**(orphans.mark() if _records else {}), **(env or {})})
+    tether = _tether()
+    # It calls the kernel only: no lock of another thread can be held.
+    last = _die_with_parent if sys.platform == "linux" and not tether else None
+    try:
+        if tether:
+            _require(argv[0], cwd, given)
+        return subprocess.Popen((*tether, *argv), cwd=cwd, env=given, preexec_fn=last, **how)  # noqa: PLW1509
+    except OSError as exc:
+        raise ToolMissing(f"{argv[0]} cannot be run: {exc.strerror}", hint=INSTALL_HINT) from exc
 
 
 @functools.cache

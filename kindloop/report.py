@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from kindloop.events import SCHEMA, Event, Kind, Renderer, Screen, Silent
-from kindloop.masking import Known
+from kindloop.masking import Known, Secret
 
 __all__ = [
     "Event",
@@ -167,7 +167,7 @@ def screen() -> Screen | None:
     return _renderer if isinstance(_renderer, Screen) else None
 
 
-def mask_with(values: Iterable[str]) -> None:
+def mask_with(values: Iterable[str | Secret]) -> None:
     """From now on show and write `***` for these values too: the one place where they are told.
 
     All events and documents are masked, and tracebacks. Who writes a file of what others said
@@ -248,7 +248,7 @@ def output(text: str) -> None:
 
 
 def relay(text: str, *, error: bool = False) -> None:
-    """Pass on a line of a program that the user has called, to the stream on which it came."""
+    """Write a line beside all events: of a program that the user has called, or about a pipe."""
     Plain(sys.stderr if error else None).write(masked(text))
 
 

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from kindloop._yaml import absolute, display
 from kindloop.config import Config
 from kindloop.errors import ConfigError
 from kindloop.manifestfacts import KUSTOMIZATIONS
-from kindloop.masking import COMMON, LONGEST, SHORTEST
+from kindloop.masking import LONGEST, SHORTEST, Secret, common, few
 
 __all__ = [
     "Found",
@@ -45,9 +45,10 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Found:
-    """A value that is to be masked, and whose it is, as it is told to the user."""
+    """A value that is to be masked, its key, and whose it is, as it is told to the user."""
 
     value: str
+    key: str
     of: str
 
 
@@ -57,14 +58,13 @@ def learn(env: Mapping[str, str] = os.environ) -> None:
     with contextlib.suppress(ConfigError, OSError, ValueError, RecursionError):
         file = loading.find(env=env)
         found, own, _ = look(file, env)
-        report.mask_with(each.value for each in found if each.value.strip() not in own)
+        _mask(found, own)
 
 
 def mask_objects(config: Config, objects: Iterable[Object]) -> None:
     """Mask, from now on, the values of the Secrets among `objects` (of which each has a `kind`)."""
     own = {config.name, *config.stages, *config.workloads}
-    values = [each.value for one in objects for each in of_object(one)]
-    report.mask_with(value for value in values if value.strip() not in own)
+    _mask((each for one in objects for each in of_object(one)), own)
 
 
 def mask_listed(config: Config, answer: bytes) -> None:
@@ -99,15 +99,13 @@ def doubts(file: Path, env: Mapping[str, str] = os.environ) -> list[str]:
     told = []
     for one in found:
         value = one.value.strip()
-        if value and len(value) < SHORTEST:
-            told.append(f"{one.of} is shorter than {SHORTEST} characters: it is not masked")
-        elif value.lower() in COMMON:
-            told.append(f"{one.of} is a word that stands everywhere: it is not masked")
-        elif value and value in own:
+        if value and value in own:
             told.append(f"{one.of} is also a name of kindloop.yaml: it is not masked")
+        elif value and common(value):
+            told.append(f"{one.of} {_chance(value)}: it is masked behind its key only")
         elif len(value) > LONGEST:
             told.append(f"{one.of} is longer than {LONGEST} characters: the rest is not masked")
-    unset = [name for name in names if not any(one.of.split(":")[0] == name for one in found)]
+    unset = [name for name in names if not any(one.key == name for one in found)]
     told += [f"secrets: {name} is set nowhere: there is nothing to mask" for name in unset]
     return list(dict.fromkeys(told))
 
@@ -131,7 +129,7 @@ def look(file: Path, env: Mapping[str, str]) -> tuple[list[Found], set[str], lis
         *stages,
         *workloads,
     }
-    found = [Found(env[name], f"{name}: the variable") for name in names if env.get(name)]
+    found = [Found(env[name], name, f"{name}: the variable") for name in names if env.get(name)]
     found += _named(document, names, file)
     for folder in _folders(document, workloads, file.parent, env):
         found += _in_manifests(folder, names, set())
@@ -147,11 +145,22 @@ def of_object(document: Object, place: str = "") -> Iterator[Found]:
         return
     name = f"Secret {_mapping(document.get('metadata')).get('name', '')}{place and f' in {place}'}"
     for key, value in _mapping(document.get("stringData")).items():
-        yield Found(str(value), f"{key} of {name}")
+        yield Found(str(value), key, f"{key} of {name}")
     for key, value in _mapping(document.get("data")).items():
-        yield Found(_decoded(str(value)), f"{key} of {name}")
+        yield Found(_decoded(str(value)), key, f"{key} of {name}")
         if len(str(value)) >= SHORTEST:
-            yield Found(str(value), f"{key} of {name}, as written,")
+            yield Found(str(value), key, f"{key} of {name}, as written,")
+
+
+def _mask(found: Iterable[Found], own: Collection[str]) -> None:
+    report.mask_with(Secret(e.value, e.key) for e in found if e.value.strip() not in own)
+
+
+def _chance(value: str) -> str:
+    """Why a value that is `common` is met in any text."""
+    if len(value) < SHORTEST:
+        return f"is shorter than {SHORTEST} characters"
+    return "is a number of few digits" if few(value) else "is a word that stands everywhere"
 
 
 def _decoded(value: str) -> str:
@@ -166,13 +175,13 @@ def _in_text(text: str, env: Mapping[str, str]) -> tuple[list[Found], set[str], 
     """The same of a file that is no YAML, as far as its lines tell."""
     listed = re.search(r"^secrets:((?:.*)(?:\n[ \t-].*)*)", text, re.MULTILINE)
     names = re.findall(r"[A-Za-z_]\w*", listed[1]) if listed else []
-    found = [Found(env[name], f"{name}: the variable") for name in names if env.get(name)]
+    found = [Found(env[name], name, f"{name}: the variable") for name in names if env.get(name)]
     for name in names:
         for value in re.findall(rf"\b{name}\s*:\s*(.*)", text):
             # In braces it ends where the next one begins, or it has a comma of its own.
             for text_of in (value, value.partition(",")[0]):
                 plain = text_of.strip().strip(",}").strip("'\"")
-                found += [Found(plain, f"{name}: in kindloop.yaml")] if plain else []
+                found += [Found(plain, name, f"{name}: in kindloop.yaml")] if plain else []
     return found, set(), names
 
 
@@ -184,10 +193,11 @@ def _named(value: Any, names: Sequence[str], file: Path) -> Iterator[Found]:
     if not isinstance(value, dict):
         return
     if value.get("name") in names and isinstance(value.get("value"), str):
-        yield Found(value["value"], f"{value['name']}: its value in {display(file)}")
+        name = value["name"]
+        yield Found(value["value"], name, f"{name}: its value in {display(file)}")
     for key, each in value.items():
         if key in names and isinstance(each, str):
-            yield Found(each, f"{key}: its value in {display(file)}")
+            yield Found(each, key, f"{key}: its value in {display(file)}")
         else:
             yield from _named(each, names, file)
 
@@ -235,9 +245,9 @@ def _of_kustomization(
             of = f"{one.get('name', '')} in {display(place)}"
             for key, value in _generated(one, place.parent):
                 if kind == "secretGenerator":
-                    yield Found(value, f"{key} of {of}")
+                    yield Found(value, key, f"{key} of {of}")
                 elif key in names:
-                    yield Found(value, f"{key}: its value in {display(place)}")
+                    yield Found(value, key, f"{key}: its value in {display(place)}")
 
 
 def _generated(one: Object, folder: Path) -> Iterator[tuple[str, str]]:

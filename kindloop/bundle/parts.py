@@ -137,7 +137,7 @@ def _records(config: Config) -> Iterator[tuple[str, str]]:
     env = cluster.environment(config)
     held = {
         "environment": state.holder(env.lock_file),
-        "watch": state.holder(state.state_home() / f"{config.name}.watch.lock"),
+        "watch": state.holder(env.watch_lock),
     }
     yield "state/locks.txt", "".join(f"{name}: {by or 'nobody'}\n" for name, by in held.items())
     files = [*env.home.glob("*"), *env.swap.glob("*.json"), *env.swap.glob("*/want.json")]

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, get_args, get_type_hints
 
 from kindloop.documents import events, looking, shapes
-from kindloop.documents.deriving import object_of
+from kindloop.documents.deriving import described, object_of
 from kindloop.documents.events import DATA, KINDS
 from kindloop.errors import ConfigError
 
@@ -23,9 +23,8 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 @dataclass(frozen=True)
 class Document:
-    """A document by its name, and the class that has its fields."""
+    """A document: the class that has its fields."""
 
-    name: str
     shape: type
 
     @property
@@ -37,12 +36,12 @@ class Document:
     @property
     def text(self) -> str:
         """What it is, in a sentence."""
-        return " ".join((self.shape.__doc__ or "").split())
+        return described(self.shape)
 
 
 DOCUMENTS: Mapping[str, Document] = MappingProxyType(
     {
-        name: Document(name, shape)
+        name: Document(shape)
         for name, shape in {
             "bake": shapes.Bake,
             "bundle": looking.Bundle,

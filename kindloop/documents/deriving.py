@@ -11,7 +11,7 @@ from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_t
 
 from kindloop.described import field_text
 
-__all__ = ["object_of", "rows_of"]
+__all__ = ["described", "object_of", "rows_of"]
 
 LEAVES: Mapping[Any, Mapping[str, Any]] = {
     bool: {"type": "boolean"},
@@ -30,7 +30,7 @@ def object_of(shape: Any, *, strict: bool) -> dict[str, Any]:
     hints = _fields(shape)
     return {
         "type": "object",
-        "description": _described(shape),
+        "description": described(shape),
         **({"additionalProperties": False} if strict else {}),
         "required": [name for name, kind in hints.items() if get_origin(kind) is not NotRequired],
         "properties": {
@@ -85,8 +85,9 @@ def _fields(shape: Any) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in fields(shape)} if is_dataclass(shape) else hints
 
 
-def _described(shape: Any) -> str:
-    return " ".join(inspect.cleandoc(shape.__doc__ or "").split())
+def described(shape: Any) -> str:
+    """What stands below the head of a class, in one line."""
+    return " ".join((shape.__doc__ or "").split())
 
 
 def _property(shape: Any, name: str, kind: Any, *, strict: bool) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class Check(TypedDict):
     file: NotRequired[str]
     """Path of the file, where it is right."""
     warnings: NotRequired[list[str]]
-    """What of `secrets` is not masked, where the file is right."""
+    """What is secret and not masked, or in its own place only, where the file is right."""
 
 
 class Setting(TypedDict):

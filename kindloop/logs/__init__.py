@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kindloop import apiserver, cluster, report
 from kindloop.apiserver import Api
@@ -22,21 +22,28 @@ from kindloop.logs.showing import Showing
 from kindloop.logs.stagefiles import StageFiles
 from kindloop.logs.wishes import TAIL, Wishes, duration_s, wishes
 
-__all__ = ["TAIL", "Wishes", "duration_s", "of_namespace", "recent", "show", "wishes"]
+__all__ = ["TAIL", "UNHEARD", "Wishes", "duration_s", "of_namespace", "recent", "show", "wishes"]
 
 UNHEARD = (errno.EPIPE, errno.EIO)
 """What a write to a closed pipe or terminal says."""
 
 
-def show(config: Config, wanted: Wishes, *, json: bool = False) -> None:
+def _aside(text: str) -> None:
+    report.relay(report.spoken(text), error=True)
+
+
+def show(
+    config: Config, wanted: Wishes, *, json: bool = False, tell: Callable[[str], None] = _aside
+) -> None:
     """Show the lines that are wished for; with `follow` until Ctrl-C.
 
-    `json`: one document a line on standard output. Raises CannotTell without a cluster or a
+    `json`: one document a line on standard output. Where there is no line, `tell` gets a text that
+    says so; without it, standard error does. Raises CannotTell without a cluster or a
     container that was ever started, Unhealthy when the node is stopped, NotOurs, Interrupted when
     nobody reads any more.
     """
     try:
-        _show(config, wanted, Showing(wanted, json=json))
+        _show(config, wanted, Showing(wanted, json=json), tell)
     except OSError as exc:
         if exc.errno not in UNHEARD:
             raise
@@ -45,7 +52,7 @@ def show(config: Config, wanted: Wishes, *, json: bool = False) -> None:
 
 def recent(config: Config, lines: int) -> None:
     """Show the newest lines of each workload's pods. Raises as `show`."""
-    show(config, Wishes(tuple(config.workloads.values()), (), tail=lines))
+    show(config, Wishes(tuple(config.workloads.values()), (), tail=lines), tell=report.line)
 
 
 def of_namespace(api: Api, config: Config, tail: int) -> Iterator[tuple[str, list[str]]]:
@@ -62,11 +69,10 @@ def of_namespace(api: Api, config: Config, tail: int) -> Iterator[tuple[str, lis
                     yield name, [f"{time_of(line.t_ns)} {line.text}" for line in lines]
 
 
-def _show(config: Config, wanted: Wishes, showing: Showing) -> None:
+def _show(config: Config, wanted: Wishes, showing: Showing, tell: Callable[[str], None]) -> None:
     _require_run(config, wanted)
     if wanted.workloads:
         cluster.require(config)
-    files = StageFiles(config, wanted.stages)
     known = _of_workloads(config, wanted)
     lines = [line for found in known.values() for line in found]
     if wanted.since_s is not None:
@@ -74,8 +80,11 @@ def _show(config: Config, wanted: Wishes, showing: Showing) -> None:
         since_ns = time.time_ns() - int(wanted.since_s * 1e9)
         lines = [line for line in lines if line.t_ns >= since_ns]
     oldest_ns = min((line.t_ns for line in lines), default=None)
+    # Right before they are read: what a stage writes between the two would be told twice.
+    files = StageFiles(config, wanted.stages)
     lines += fetching.of_stages(config, wanted, oldest_ns)
-    showing.backlog(fetching.merged(lines))
+    if not showing.backlog(fetching.merged(lines)):
+        tell(wanted.unmet())
     if wanted.follow:
         following = Following(config, wanted.workloads, showing)
         for one, found in known.items():
@@ -105,7 +114,8 @@ def _of_workloads(config: Config, wanted: Wishes) -> dict[Container, list[Line]]
             try:
                 chosen = fetching.selector(api, config, workload)
             except CannotTell as exc:
-                troubles.append(exc)
+                if not wanted.follow:  # who follows says it
+                    troubles.append(exc)
                 continue
             pods = fetching.of_pods(api, config, chosen)
             found = [one for pod in pods for one in fetching.containers_of(workload.name, pod)]
@@ -115,7 +125,7 @@ def _of_workloads(config: Config, wanted: Wishes) -> dict[Container, list[Line]]
             known |= {one: fetching.newest(api, config, one, wanted) for one in started}
     if troubles and not known and not wanted.follow:
         raise troubles[0]
-    for trouble in troubles if known else ():
+    for trouble in troubles:
         report.warn(trouble.message)
     return known
 

@@ -40,8 +40,11 @@ class Showing:
         self._due: dict[Source, tuple[Line, Mark]] = {}
         """Swaps of which no line was chosen yet: a rule stands only before one."""
 
-    def backlog(self, lines: Sequence[Line]) -> None:
-        """Show what was there before, of each source the newest lines that are chosen."""
+    def backlog(self, lines: Sequence[Line]) -> bool:
+        """Show what was there before, of each source the newest lines that are chosen.
+
+        Returns whether there was one.
+        """
         kept: list[Line] = []
         counts: Counter[Source] = Counter()
         for line in reversed(lines):
@@ -53,6 +56,7 @@ class Showing:
             kept.append(line)
         for line in reversed(kept):
             self.line(line)
+        return any(counts.values())
 
     def line(self, line: Line) -> None:
         """Show a line, or keep it back when it is not chosen."""

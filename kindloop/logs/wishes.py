@@ -37,6 +37,19 @@ class Wishes:
     """Newest lines of each source; None: all."""
     follow: bool = False
 
+    def unmet(self) -> str:
+        """What to say when there is no such line: what was looked for, and what comes next."""
+        whose = [*(one.name for one in self.workloads), *(f"stage {one}" for one in self.stages)]
+        given = {"--grep": self.grep, "--since": self.since_s is not None, "--tail": self.tail == 0}
+        chosen = " and ".join(flag for flag, is_given in given.items() if is_given)
+        told = f"no line of {', '.join(whose)}{chosen and f' with {chosen}'}"
+        if self.follow:
+            return f"{told} yet; waiting, Ctrl-C ends it"
+        if chosen:
+            return f"{told}; next: the same without {chosen}"
+        waits = "invoke dev-logs -f (waits for lines)"
+        return f"{told}; next: {waits if self.workloads else 'invoke build (runs what is stale)'}"
+
 
 def wishes(
     config: Config,

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from kindloop import changes, cluster, host, process, report, state, swapenv, telemetry, watching
 from kindloop.config import Config
 from kindloop.errors import ConfigError, Interrupted, ToolMissing
+from kindloop.logs import UNHEARD
 from kindloop.loop.engine import Engine
-from kindloop.loop.world import UNHEARD
 
 __all__ = ["watch"]
 

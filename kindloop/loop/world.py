@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from kindloop import changes, cluster, flows, report, saves, swapfiles
 from kindloop.config import Config, Workload
 from kindloop.errors import BuildFailed, ConfigError, KindloopError, Locked, ToolMissing
+from kindloop.logs import UNHEARD
 from kindloop.process import Stop
 from kindloop.saves import Standing
 from kindloop.stage_plan import Observed
@@ -23,7 +24,6 @@ from kindloop.swap import Desk, Pushed
 from kindloop.telemetry import Muted
 
 __all__ = [
-    "UNHEARD",
     "Listener",
     "Overtaken",
     "World",
@@ -34,9 +34,6 @@ __all__ = [
     "show_diff",
     "told",
 ]
-
-UNHEARD = frozenset({errno.EPIPE, errno.EIO})
-"""What a write to a closed pipe or terminal says."""
 
 DIFF_LINES = 40
 """Lines shown of a change of the manifests."""

@@ -22,7 +22,7 @@ from kindloop.config import Config
 from kindloop.errors import Interrupted, KindloopError
 from kindloop.tasks._words import Words, words_of
 
-__all__ = ["PLAIN", "DevTask", "load", "show", "task"]
+__all__ = ["PLAIN", "DevTask", "hush_unread", "load", "show", "task"]
 
 UNREAD = "error: nobody reads the output any more"
 PLAIN = "lines, also where a screen could be shown"
@@ -85,11 +85,11 @@ class DevTask(Task, Generic[P, R]):  # type: ignore[type-arg]  # Task is generic
         try:
             return super().__call__(*args, **kwargs)
         except KindloopError as exc:
-            _hush_unread()
+            hush_unread()
             self._tell(exc, kwargs)
             raise Exit(report.spoken(report.masked(str(exc))), exc.exit_code) from exc
         except BrokenPipeError as exc:
-            if not _hush_unread():
+            if not hush_unread():
                 raise
             raise Exit(UNREAD, Interrupted.exit_code) from exc
         except KeyboardInterrupt as exc:
@@ -167,7 +167,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(f"ended by {signal.Signals(number).name}")
 
 
-def _hush_unread() -> bool:
+def hush_unread() -> bool:
     """Whether standard output is a pipe that nobody reads, such as of `head`; it is null then.
 
     What is still in its buffer would be written at the end, and Python would complain of it.

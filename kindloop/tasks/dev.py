@@ -237,8 +237,9 @@ def dev_down(
 ) -> None:
     """Delete cluster and data; caches and images stay.
 
-    With a NAME of `invoke dev-list` it is that environment, in any folder; exit code 8 while a
-    command or a watch has it. --all deletes every environment of this user, whatever its checkout.
+    With a NAME of `invoke dev-list` it is that environment, in any folder; --all deletes every
+    environment of this user, whatever its checkout. One that a command or a watch has is left:
+    exit code 8.
     """
     if name and all:
         raise ConfigError(
@@ -251,7 +252,7 @@ def dev_down(
         environments.delete(name)
     elif all:
         show(verbose=verbose)
-        flows.down_all()
+        environments.delete_all()
     else:
         flows.down(load(verbose=verbose))
 

@@ -46,8 +46,8 @@ def dev_logs(  # noqa: PLR0917 - Invoke gives all of them by name
 
     All in one, by time, with a rule at each swap. -f goes on across swaps, restarts and new pods.
     The lines of a stage have the time at which its run ended; those of runs before the first line
-    shown of a pod are left out. Exit codes: 2 no such name, duration or regular expression, 3 no
-    environment, or nothing has started yet.
+    shown of a pod are left out. Where there is no line at all, standard error says so. Exit codes:
+    2 no such name, duration or regular expression, 3 no environment, or nothing has started yet.
     """
     config = load(json=json, verbose=verbose)
     wanted = logs.wishes(

@@ -6,7 +6,6 @@ its tasks.py, which `invoke` reads.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +15,7 @@ import kindloop
 from kindloop import report
 from kindloop.clusterfacts import Environment
 from kindloop.tasks import collection, project
+from kindloop.tasks._task import hush_unread
 
 __all__ = ["environment_names", "main", "program"]
 
@@ -52,6 +52,6 @@ def main() -> None:
             report.Plain().show(report.Event("output", "", name))
         program().run()
     except BrokenPipeError:
-        # Who read it has seen enough, such as `head`; at the end Python would write once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not hush_unread():
+            raise
         sys.exit(1)

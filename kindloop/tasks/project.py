@@ -25,7 +25,7 @@ __all__ = ["TASKS", "config_init"]
         "health": "path that answers 200",
         "args": "arguments of the binary, quoted as for a shell",
         "into": "folder for the Dockerfile and the manifests",
-        "tasks": "write no tasks.py",
+        "tasks": "tasks.py is left out with --no-tasks",
         "dry_run": "name the files and write none",
     },
     codes=(7,),

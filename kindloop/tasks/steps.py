@@ -12,7 +12,18 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from kindloop import archives, bake, cluster, deploying, flows, host, images, report, stages
+from kindloop import (
+    archives,
+    bake,
+    cluster,
+    deploying,
+    flows,
+    host,
+    images,
+    kubectl_call,
+    report,
+    stages,
+)
 from kindloop.config import Config
 from kindloop.errors import ConfigError
 from kindloop.tasks._task import DevTask, load, show, task
@@ -211,7 +222,9 @@ def k8s_apply(c: Context, verbose: bool = False) -> None:
 def k8s_kubectl(c: Context) -> None:
     """Run kubectl on this environment: k8s.kubectl -- ARGS.
 
-    Once kubectl runs, the exit code is its own.
+    Standard input is kubectl's, as for apply -f -, and its lines are shown masked. At a terminal,
+    exec -it, edit and what else asks the user have that terminal: nothing is masked there. Once
+    kubectl runs, the exit code is its own.
     """
     config = load(json=True)  # standard output is kubectl's alone
     # Invoke joins what follows "--" into one string; the words themselves keep their spaces.
@@ -219,7 +232,7 @@ def k8s_kubectl(c: Context) -> None:
     words = argv[argv.index("--") + 1 :] if "--" in argv else shlex.split(c.remainder)
     if not words:
         raise ConfigError("no arguments", hint="invoke k8s.kubectl -- get pods")
-    raise Exit(code=flows.kubectl(config, words))
+    raise Exit(code=kubectl_call.run(config, words))
 
 
 @task("curl", flags={"only": "one operation, by its operationId"}, codes=(7,), document="curl")

@@ -30,8 +30,8 @@ def dev_watch(
     """Build and serve every save until q or Ctrl-C.
 
     One line a save: what is served, how long each part took. Keys: r rebuild, g generate, p pause,
-    t smoke, L load, l log lines, q quit. Exit codes: 3 no environment, 7 tool missing, 8 watched
-    already, 9 not ours, 130 interrupted.
+    t smoke, L load, l log lines, q quit, ? help. Exit codes: 3 no environment, 7 tool missing,
+    8 watched already, 9 not ours, 130 interrupted.
     """
     config = load(verbose=verbose, events=json)
     with screen.watching(config, plain=plain):

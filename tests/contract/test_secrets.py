@@ -122,7 +122,9 @@ def test_settings_and_mistakes_are_shown_without_secrets(project: Path) -> None:
 def test_a_value_too_short_to_be_masked_is_told(project: Path) -> None:
     said = _invoke(project, "config.check", "--json", SHELL_TOKEN="abc")
     assert said.exit_code == 0
-    text = "SHELL_TOKEN: the variable is shorter than 4 characters: it is not masked"
+    text = (
+        "SHELL_TOKEN: the variable is shorter than 4 characters: it is masked behind its key only"
+    )
     assert json.loads(said.stdout)["warnings"] == [text]
     assert f"warning: {text}" in said.stderr
 

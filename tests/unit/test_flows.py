@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from kindloop import bake, cluster, flows, host, process, sources, state
-from kindloop.config import Cluster, Config, Image, Workload
+from kindloop import bake, cluster, deploying, flows, host, process, sources, state, swapenv
+from kindloop.config import Cluster, Config, Image, Observability, Swap, Workload
 from kindloop.errors import (
     BuildFailed,
     CannotTell,
@@ -212,6 +212,89 @@ def test_the_half_created_node_that_is_about_to_go_is_not_in_the_way(
     flows.require_ports(config)
 
 
+# -- the level of observability that is brought
+
+
+LEVELLED = {"OTEL_SDK_DISABLED": "{otel.disabled}"}
+Deploy = Callable[[Callable[[Config], None]], None]
+
+
+@pytest.fixture
+def leveled(config: Config) -> Callable[[Observability], Config]:
+    """The settings with a level; what its workload swaps in follows that."""
+    web = replace(config.workloads["web"], swap=Swap("web", env=LEVELLED))
+    return lambda level: replace(config, observability=level, workloads={"web": web})
+
+
+@pytest.fixture
+def deploys(monkeypatch: pytest.MonkeyPatch) -> Deploy:
+    """Let `up` find all that it needs, and do this for its deployment."""
+
+    def make(act: Callable[[Config], None]) -> None:
+        monkeypatch.setattr(host, "require_engine", lambda: host.Engine("", "28", "linux", "amd64"))
+        monkeypatch.setattr(deploying, "deploy", lambda config, _platform: act(config) or [])
+        for name in ("ensure_cluster", "observe", "_farewell"):
+            monkeypatch.setattr(flows, name, lambda *_words, **_more: None)
+
+    return make
+
+
+def test_a_level_that_was_not_deployed_is_not_remembered(
+    leveled: Callable[[Observability], Config], deploys: Deploy
+) -> None:
+    def refuse(_config: Config) -> None:
+        raise RolloutFailed("web is not ready")
+
+    swapenv.remember(leveled("full"))
+    deploys(refuse)
+    with pytest.raises(RolloutFailed):
+        flows.up(leveled("off"))
+    assert swapenv.level(leveled("off")) == "full"
+
+
+def test_a_deployment_has_the_level_that_it_brings_and_that_is_remembered(
+    leveled: Callable[[Observability], Config], deploys: Deploy
+) -> None:
+    seen: list[str] = []
+
+    def see(config: Config) -> None:
+        swap = swapenv.resolved(config, config.workloads["web"]).swap
+        assert swap
+        seen.extend(swap.env.values())
+
+    deploys(see)
+    swapenv.remember(leveled("full"))
+    flows.up(leveled("off"))
+    assert swapenv.level(leveled("full")) == "off"
+    flows.up(leveled("full"))
+    assert swapenv.level(leveled("off")) == "full"
+    assert seen == ["true", "false"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ("full", "off", 1),
+        ("minimal", "full", 1),
+        ("full", "full", 0),
+        ("off", "minimal", 0),
+    ],
+)
+def test_a_watch_beside_goes_on_as_it_was_and_that_is_told(
+    leveled: Callable[[Observability], Config], deploys: Deploy, shown: Any,
+    before: Observability, now: Observability, told: int,
+) -> None:  # fmt: skip
+    deploys(lambda _config: None)
+    swapenv.remember(leveled(before))
+    with state.lock(cluster.environment(leveled(now)).watch_lock, "the watch of mine"):
+        flows.up(leveled(now))
+    said = [one for one in shown.texts("line") if "traces of saves follow when the watch" in one]
+    assert len(said) == told
+    swapenv.remember(leveled(before))
+    flows.up(leveled(now))
+    assert [one for one in shown.texts("line") if "traces of saves" in one] == said
+
+
 # -- what refuses
 
 
@@ -259,29 +342,6 @@ def test_a_workload_that_is_not_there_is_exit_2_with_those_there_are(
     with pytest.raises(ConfigError, match="there is no workload wbe") as raised:
         flows.restart(config, "wbe")
     assert raised.value.hint == "one of: web"
-
-
-@pytest.mark.parametrize("code", [0, 1, 42])
-def test_kubectl_gives_its_own_exit_code(
-    config: Config, monkeypatch: pytest.MonkeyPatch, fake: Callable[..., Path], code: int
-) -> None:
-    monkeypatch.setattr(cluster, "require", cluster.environment)
-    fake("kubectl", f"exit {code}")
-    assert flows.kubectl(config, ["get", "pods"]) == code
-
-
-def test_kubectl_keeps_its_two_outputs_apart_and_shows_no_key(
-    config: Config, monkeypatch: pytest.MonkeyPatch, fake: Callable[..., Path],
-    capfd: pytest.CaptureFixture[str], unmasked: None,
-) -> None:  # fmt: skip
-    env = cluster.environment(config)
-    env.home.mkdir(parents=True)
-    env.kubeconfig.write_text("users: [{name: a, user: {token: hunter2-token}}]\n")
-    monkeypatch.setattr(cluster, "require", cluster.environment)
-    fake("kubectl", "echo 'token: hunter2-token'; echo 'Warning: hunter2-token is old' >&2")
-    assert flows.kubectl(config, ["config", "view", "--raw"]) == 0
-    said = capfd.readouterr()
-    assert (said.out, said.err) == ("token: ***\n", "Warning: *** is old\n")
 
 
 def test_smoke_without_a_document_is_a_mistake_of_the_configuration(config: Config) -> None:

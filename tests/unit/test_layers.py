@@ -14,12 +14,12 @@ PACKAGE = Path(kindloop.__file__).parent
 # A package is one room: its modules may import each other.
 ROOMS = (
     "errors", "masking", "events", "versions", "config", "_yaml", "_checks", "loading", "described", "schema", "effective", "report", "tools", "orphans",
-    "pump", "process", "state", "telemetry", "fingerprint", "probes", "hostfacts", "host", "kindconfig",
+    "pump", "stopping", "process", "state", "telemetry", "fingerprint", "probes", "hostfacts", "host", "kindconfig",
     "clusterfacts", "cluster", "bake", "toolchain", "targets", "cargo", "stage_plan", "stage_site",
     "stage_state", "stage_guard", "stage_run", "stage_turns", "stages", "images", "manifestfacts",
     "secrecy", "swapenv", "swapmanifests", "manifests", "pods", "rollout", "verify", "sources", "components",
     "archives", "apiserver", "swapfiles",
-    "supervised", "transports", "swapplan", "swap", "deployplan", "deploying", "observing", "environments", "freshness", "status", "logs", "upplan", "flows", "swapping", "bundle", "outdated", "loadplan", "loadrun", "loadtest",
+    "supervised", "transports", "swapplan", "swap", "deployplan", "deploying", "observing", "environments", "freshness", "status", "logs", "kubectl_call", "upplan", "flows", "swapping", "bundle", "outdated", "loadplan", "loadrun", "loadtest",
     "gitstate", "keys", "watchroots", "watchsource", "watching", "changes", "saves", "loop", "screen",
     "scaffold", "sessions", "documents", "reference", "tasks", "__main__",
 )  # fmt: skip

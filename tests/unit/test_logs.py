@@ -8,15 +8,17 @@ import os
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kindloop import logs, report
+from kindloop import cluster, logs, report
 from kindloop.config import Config, Image, Stage, Workload
 from kindloop.errors import CannotTell, ConfigError, Interrupted
 from kindloop.logs import fetching
+from kindloop.logs.fetching import Container
 from kindloop.logs.following import Following
 from kindloop.logs.lines import Line, Seen, Source, mark_of, parse
 from kindloop.logs.showing import Showing, coloured
@@ -120,9 +122,9 @@ def test_a_time_is_read_to_the_nanosecond(stamp: str, t_ns: int) -> None:
 
 
 def test_a_line_may_be_empty_and_what_has_no_time_is_none() -> None:
-    assert parse(POD, "2026-11-23T17:32:05.123456789Z ") == _line(1_795_455_125.123456789, "") or (
-        parse(POD, "2026-11-23T17:32:05Z ").text == ""  # type: ignore[union-attr]
-    )
+    line = parse(POD, "2026-11-23T17:32:05.123456789Z ")
+    assert line is not None
+    assert (line.t_ns, line.text) == (1_795_455_125_123_456_789, "")
     assert parse(POD, "failed to try resolving symlinks in path") is None
 
 
@@ -365,6 +367,73 @@ def test_without_a_cluster_the_next_command_is_dev_up(
     with pytest.raises(CannotTell, match="there is no cluster") as raised:
         logs.show(config, wishes(config))
     assert raised.value.hint == "invoke dev-up"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "no line of stage gen, stage shop; next: invoke build (runs what is stale)\n"),
+        ({"tail": "0"}, "no line of stage gen, stage shop with --tail; next: the same without --tail\n"),
+    ],
+)  # fmt: skip
+def test_where_nothing_was_logged_it_says_what_it_looked_for(
+    config: Config, capsys: pytest.CaptureFixture[str], given: dict[str, str], said: str
+) -> None:
+    logs.show(replace(config, workloads={}), wishes(replace(config, workloads={}), **given))  # type: ignore[arg-type]
+    assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"grep": "x"}, "no line of stage gen with --grep; next: the same without --grep\n"),
+        ({"grep": "x", "since": "1h"}, "no line of stage gen with --grep and --since; next: the same without --grep and --since\n"),
+        ({"grep": "one"}, ""),
+    ],
+)  # fmt: skip
+def test_where_no_line_is_chosen_it_says_by_what(
+    config: Config, capsys: pytest.CaptureFixture[str], given: dict[str, str], said: str
+) -> None:
+    _log(config, "gen", "one\n")
+    logs.show(config, wishes(config, stage="gen", **given))  # type: ignore[arg-type]
+    assert capsys.readouterr().err == said
+
+
+def test_the_key_of_the_watch_says_it_as_the_watch_does(
+    config: Config, shown: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "require", cluster.environment)
+    silent = Container(POD, "uid", POD.pod, "shop", "containerd://1", 0, running=True)
+    monkeypatch.setattr(logs, "_of_workloads", lambda *_: {silent: []})
+    logs.recent(config, 20)
+    assert shown.texts("line") == [
+        "no line of shop, cart; next: invoke dev-logs -f (waits for lines)"
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_follower_says_that_it_waits(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Following, "run", lambda *_: None)
+    logs.show(config, wishes(config, stage="gen", follow=True))
+    assert capsys.readouterr().err == "no line of stage gen yet; waiting, Ctrl-C ends it\n"
+
+
+def test_what_a_stage_says_while_the_pods_are_asked_is_told_once(
+    config: Config, monkeypatch: pytest.MonkeyPatch, shown: Any
+) -> None:
+    path = _log(config, "gen", "one\n")
+
+    def asked(*_: object) -> dict[Container, list[Line]]:
+        with path.open("a") as file:
+            file.write("two\n")
+        return {}
+
+    monkeypatch.setattr(logs, "_of_workloads", asked)
+    monkeypatch.setattr(Following, "run", lambda _self, every: every())
+    logs.show(config, wishes(config, stage="gen", follow=True))
+    assert shown.texts("output") == ["stage gen | one", "stage gen | two"]
 
 
 def test_who_reads_no_more_ends_it_quietly(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

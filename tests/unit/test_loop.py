@@ -21,6 +21,7 @@ from kindloop import (
     deploying,
     flows,
     loop,
+    secrecy,
     stages,
     state,
     swapenv,
@@ -630,6 +631,19 @@ def test_a_removed_input_is_a_save_and_a_stranger_is_none(world: World, config: 
     (config.root / "web/b.rs").unlink()
     paths = [config.root / "web/b.rs", config.root / "README.md"]
     assert unseen(world, paths, Digests()) == {paths[0]}
+
+
+def test_only_a_save_of_the_settings_has_the_secrets_looked_for_again(
+    world: World, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[str] = []
+    monkeypatch.setattr(secrecy, "learn", lambda: learned.append("learned"))
+    config.path.write_text("version: 1\n", encoding="utf-8")
+    engine = Engine(config, "linux/amd64", lambda: config, smoke=False)
+    engine._world = world
+    for path in (config.root / "web/b.rs", config.root / "web", config.path):
+        engine._job(Batch(frozenset({path}), 0.0, 0.0))
+        assert learned == (["learned"] if path == config.path else [])
 
 
 # -- looking around

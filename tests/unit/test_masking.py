@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from kindloop.masking import LONGEST, MASK, Masker
+from kindloop.masking import LONGEST, MASK, Masker, Secret
 
 PLAIN = "correct-horse-battery"
 ODD = "p@ss w/rd&'\"<\\ü=+"
@@ -89,7 +89,7 @@ def test_the_longest_wins_and_what_overlaps_is_masked_whole() -> None:
 
 
 def test_short_values_and_other_texts_stay() -> None:
-    assert not Masker(["abc", "", "  a  "])
+    assert not Masker(["", "  "])
     assert Masker(["abc"]).text("abc") == "abc"
     text = "2026-11-23T17:32:05Z INFO pet_store: list_pets done in 12 ms"
     assert Masker([PLAIN, ODD, KEY]).text(text) == text
@@ -97,8 +97,80 @@ def test_short_values_and_other_texts_stay() -> None:
 
 @pytest.mark.parametrize("word", ["true", "false", "null", "None"])
 def test_what_json_is_made_of_is_no_secret(word: str) -> None:
-    assert not Masker([word])
+    assert Masker([word]).text(f'{{"ready": {word}}} {word}') == f'{{"ready": {word}}} {word}'
     assert Masker([f"{word}\nlong-enough"]).text(f"{word} long-enough") == f"{word} ***"
+
+
+PORT = Masker([Secret("5432", "db-port"), Secret("true", "STRICT"), Secret("x1", "pin")])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listening on 0.0.0.0:5432, 15432 bytes, 5432 ms",
+        "http://127.0.0.1:5432/pets and postgres://db:5432/shop",
+        "2026-11-23T17:32:05.5432Z strictly true",
+        '{"ports": [5432], "ready": true, "other": "5432", "value": 7}',
+        "port: 5432",  # of another than the secret's
+        "restricted=true",
+        "ns     STRICT  2  untrue",
+        "5432 rows",
+    ],
+)
+def test_what_stands_anywhere_by_chance_stays(text: str) -> None:
+    assert PORT.text(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("DB_PORT=5432", "db-port: 5432", "db.port = 5432", "export SHOP_DB_PORT='5432'"),
+        *(
+            '"db-port": "5432"',
+            '"db-port":5432',
+            r"{\"DB_PORT\":\"5432\"}",
+            "serve --db-port 5432 x",
+        ),
+        "stages.shop.env.DB_PORT  kindloop.yaml:7  5432",
+        *('        value: "5432"', '"value": "5432"', "- value: '5432'"),
+        *("redis://:5432@cache/0", "postgres://shop:5432@db/shop"),
+        *("5432", "a\n  5432\nb", "shop/wtjn2 | 5432", 'shop/wtjn2 | "5432"'),
+    ],
+)
+def test_few_digits_are_masked_in_their_own_place(text: str) -> None:
+    assert PORT.text(text) == text.replace("5432", MASK)
+
+
+def test_a_word_and_what_is_very_short_are_masked_behind_their_key() -> None:
+    assert PORT.text("STRICT=true pin: x1 x1 true") == "STRICT=*** pin: *** x1 true"
+    assert PORT.text("true") == "true"
+    assert Masker([Secret("87654321", "pin")]).text("id 87654321") == "id ***"
+
+
+def test_a_number_in_a_longer_secret_is_masked_where_it_is_alone() -> None:
+    masker = Masker(["hunter2-first\n4711\n"])
+    assert masker.text("hunter2-first\n  4711\nin 4711 ms") == "***\n  ***\nin 4711 ms"
+    assert masker.text(base64.b64encode(b"hunter2-first\n4711\n").decode()) == MASK
+
+
+def test_a_document_has_no_common_value_under_its_key() -> None:
+    masker = Masker([Secret("off", "MODE"), Secret("4711", "PIN")])
+    document = {
+        "stages.shop.env.MODE": "off",
+        "mode": "off",
+        "env": [{"name": "MODE", "value": "off"}, {"name": "LEVEL", "value": "off"}],
+        "settings": [{"name": "swap.env.PIN", "value": "4711", "source": "file"}],
+        "port": 4711,
+        "url": "http://127.0.0.1:4711",
+    }
+    assert masker.data(document) == {
+        "stages.shop.env.MODE": MASK,
+        "mode": MASK,
+        "env": [{"name": "MODE", "value": MASK}, {"name": "LEVEL", "value": "off"}],
+        "settings": [{"name": "swap.env.PIN", "value": MASK, "source": "file"}],
+        "port": 4711,
+        "url": "http://127.0.0.1:4711",
+    }
 
 
 def test_of_a_file_with_a_secret_its_bare_keys_stay() -> None:

@@ -121,7 +121,9 @@ def test_what_is_not_masked_is_told(project: Path) -> None:
     file = project / "kindloop.yaml"
     env = {**ENV, "TOKEN": "abc"}
     told = secrecy.doubts(file, env)
-    assert "TOKEN: the variable is shorter than 4 characters: it is not masked" in told
+    assert (
+        "TOKEN: the variable is shorter than 4 characters: it is masked behind its key only" in told
+    )
     assert "secrets: NOWHERE is set nowhere: there is nothing to mask" in told
     assert any(
         one.startswith("name of Secret shop in ")
@@ -177,9 +179,30 @@ def test_objects_of_the_cluster_are_masked(unmasked: None) -> None:
     assert report.masked(data["a"]) == "***"
 
 
-def test_a_word_that_stands_everywhere_is_told(project: Path) -> None:
-    told = secrecy.doubts(project / "kindloop.yaml", {**ENV, "TOKEN": "True"})
-    assert "TOKEN: the variable is a word that stands everywhere: it is not masked" in told
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [("True", "is a word that stands everywhere"), ("5432", "is a number of few digits")],
+)
+def test_a_value_that_is_met_by_chance_is_told(project: Path, value: str, why: str) -> None:
+    told = secrecy.doubts(project / "kindloop.yaml", {**ENV, "TOKEN": value})
+    assert f"TOKEN: the variable {why}: it is masked behind its key only" in told
+
+
+def test_few_digits_of_a_secret_are_masked_behind_its_key_and_not_in_ports(
+    project: Path, unmasked: None
+) -> None:
+    """In a manifest, a variable, kindloop.yaml and the cluster alike."""
+    manifest = project / "k8s/core/secret.yaml"
+    manifest.write_text("kind: Secret\nmetadata: {name: db}\ndata: {port: NTQzMg==}\n")
+    text = (project / "kindloop.yaml").read_text().replace("token-of-the-swap", "4711")
+    (project / "kindloop.yaml").write_text(text)
+    secrecy.learn({**ENV, "TOKEN": "2222", "KINDLOOP_CONFIG": str(project / "kindloop.yaml")})
+    live = {"kind": "Secret", "metadata": {"name": "live"}, "data": {"size": "MTAwMA=="}}
+    secrecy.mask_objects(Config(project / "kindloop.yaml"), [live])
+    plain = "127.0.0.1:5432 took 4711 ms, 2222 of 1000 bytes"
+    assert report.masked(plain) == plain
+    for own in ("port: NTQzMg==", "DB_PORT=5432", "TOKEN: 4711", "TOKEN=2222", "size: 1000"):
+        assert report.masked(own).endswith("***"), own
 
 
 def test_the_key_to_the_cluster_is_masked(tmp_path: Path, unmasked: None) -> None:
