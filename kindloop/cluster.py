@@ -44,7 +44,6 @@ __all__ = [
     "Verdict",
     "default_kind_config",
     "delete",
-    "delete_all",
     "ensure",
     "environment",
     "environments",
@@ -198,22 +197,6 @@ def delete(config: Config) -> bool:
 def environments() -> list[tuple[Environment, Owner | None, Node | None]]:
     """Every environment of this user with its owner record and node."""
     return [(e, owner_of(e), inspect(e)) for e in map(Environment, Environment.names())]
-
-
-def delete_all() -> list[str]:
-    """Delete every environment of this user, whatever its checkout; returns their names."""
-    gone = []
-    for env, _owner_record, node in environments():
-        if node is not None and node.swap != str(env.swap):
-            report.warn(f"{env.node} is not ours: left alone")
-            continue
-        with (
-            state.lock(env.lock_file, f"environment {env.name}"),
-            report.step(f"delete cluster {env.name}"),
-        ):
-            remove(env)
-        gone.append(env.name)
-    return gone
 
 
 def status(config: Config) -> dict[str, Any]:

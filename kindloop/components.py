@@ -83,8 +83,9 @@ def prepare(names: Iterable[str]) -> dict[str, Prepared]:
     if baked:
         left_s = bake.components_remaining_s(baked)
         host.require_disk(state.cache_home(), DISK_GB, "a bake of the observability components")
+        verb = "is" if len(baked) == 1 else "are"
         report.line(
-            f"No image registry answers, so {', '.join(baked)} are made from packages, once: "
+            f"No image registry answers, so {', '.join(baked)} {verb} made from packages, once: "
             f"about {max(round(left_s / 60), 1)} min on 2 cores."
         )
         bake.bake_components(baked)

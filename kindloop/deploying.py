@@ -272,4 +272,4 @@ def _await_new_pods(config: Config, workload: Workload, desk: Desk) -> None:
         seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
         if seen and status.get("replicas", 0) == status.get("updatedReplicas", 0):
             return
-        time.sleep(TURN_S)  # the rollout is watched beside this
+        time.sleep(TURN_S)  # a few looks take less than the kubectl of a watch to start

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from kindloop import apiserver, cluster, host, observing, report, state, supervised, tools
 from kindloop.clusterfacts import Environment, Node, Owner, abandoned
 from kindloop.config import DEFAULT_PORTS, NODE_PORTS, Config
-from kindloop.errors import ConfigError, KindloopError, NotOurs
+from kindloop.errors import ConfigError, KindloopError, Locked, NotOurs
 from kindloop.images import LABEL
 from kindloop.loading import FILE_NAME
 from kindloop.supervised import Report
@@ -27,6 +27,7 @@ __all__ = [
     "State",
     "as_json",
     "delete",
+    "delete_all",
     "look",
     "parse_memory",
     "state_of",
@@ -123,6 +124,30 @@ def delete(name: str) -> None:
         cluster.remove(env)
 
 
+def delete_all() -> None:
+    """Delete every environment of this user, whatever its checkout; tells their names.
+
+    What is not ours is left, with a warning. Raises Locked for those that a command or a watch
+    has, when all others are gone; ToolMissing without an engine.
+    """
+    gone: list[str] = []
+    held: list[Locked] = []
+    for name in Environment.names():
+        try:
+            delete(name)
+            gone.append(name)
+        except Locked as exc:
+            held.append(exc)
+        except NotOurs as exc:
+            report.warn(f"{exc.message}: left alone")
+    report.output(f"deleted: {', '.join(gone) or 'nothing'}")
+    if held:
+        first, *others = held
+        raise Locked(
+            first.message, why=first.why, hint=first.hint, evidence=[one.message for one in others]
+        )
+
+
 def as_json(found: Sequence[Listed]) -> dict[str, Any]:
     """The document of `dev-list --json`."""
     return {"schema": SCHEMA, "environments": [asdict(one) for one in found]}
@@ -144,7 +169,7 @@ def table(found: Sequence[Listed], now_s: float) -> str:
 def _row(one: Listed, now_s: float) -> tuple[str, ...]:
     offsets = {port - DEFAULT_PORTS[name] for name, port in one.ports.items()}
     port = one.ports.get("petstore")
-    shift = f" (+{offsets.copy().pop()})" if len(offsets) == 1 and offsets != {0} else ""
+    shift = f" ({next(iter(offsets)):+d})" if len(offsets) == 1 and offsets != {0} else ""
     gone = "" if one.checkout_exists else " (gone)"
     return (
         one.name,

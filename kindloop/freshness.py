@@ -31,7 +31,7 @@ from kindloop.swapfiles import Placed
 __all__ = ["CODES", "Fresh", "exit_code", "look", "running", "wait"]
 
 ASK_S = 0.2
-"""Seconds between two questions: a build ends when it ends, and nothing here can watch it."""
+"""Seconds between two questions."""
 State = Literal["fresh", "unhealthy", "unknown", "stale"]
 CODES: dict[State, int] = {"fresh": 0, "unhealthy": 1, "unknown": 3, "stale": 4}
 
@@ -69,7 +69,7 @@ def wait(config: Config, timeout_s: float) -> list[Fresh]:
             found = _asked(config, desk)
             if exit_code(found) == 0 or time.monotonic() >= deadline_s:
                 return found
-            time.sleep(ASK_S)
+            time.sleep(ASK_S)  # nothing tells when a build or a swap of another command ends
 
 
 def look(config: Config, workload: Workload, platform: str, desk: Desk) -> Fresh:

@@ -13,12 +13,16 @@ from kindloop.errors import KindloopError
 from kindloop.pods import complete, summary
 from kindloop.swap import Desk
 
-__all__ = ["Line", "Status", "exit_code", "gather", "stack_lines", "table"]
+__all__ = ["LABELS", "MARKS", "Line", "Status", "exit_code", "gather", "stack_lines", "table"]
 
 SCHEMA = 1
 State = Literal["ok", "stale", "bad", "unknown", "warning", "note"]
 """`warning` and `note` are of the observability stack: the application decides what is healthy."""
 LABELS = ("build", "app", "observability", "tools")
+MARKS: Mapping[str, str] = {
+    "ok": "✓", "stale": "~", "bad": "✗", "unknown": "?", "warning": "!", "note": "·",
+}  # fmt: skip
+"""What stands in front of a row; the screens have the same."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,11 @@ def gather(config: Config) -> Status:
 def table(status: Status) -> str:
     """The status as text, a group per label. Pure."""
     out = [f"environment {status.environment}"]
-    marks: Mapping[State, str] = {
-        "ok": "✓", "stale": "~", "bad": "✗", "unknown": "?", "warning": "!", "note": "·",
-    }  # fmt: skip
     for label in LABELS:
         rows = [line for line in status.lines if line.label == label]
         if rows:
             out.append(f"{label}")
-        out += [f"  {marks[r.state]} {r.kind:<9} {r.name:<18} {r.detail}" for r in rows]
+        out += [f"  {MARKS[r.state]} {r.kind:<9} {r.name:<18} {r.detail}" for r in rows]
     if status.memory_mb:
         total = sum(status.memory_mb.values())
         top = sorted(status.memory_mb.items(), key=lambda item: -item[1])[:4]

@@ -34,7 +34,7 @@ LOCK_S = 60.0
 READY_S = 240.0
 """Seconds until every part must be ready; Grafana's first start takes the longest."""
 ASK_S = 0.5
-"""Seconds between two looks at what starts: nothing is held up by them."""
+"""Seconds between two looks at what starts."""
 AGAIN_S = 3600.0
 """Seconds until a registry is asked again for what is absent."""
 
@@ -176,7 +176,7 @@ def _await_ready(config: Config, api: Api, name: str, deadline_s: float) -> None
                 hint="invoke k8s.kubectl -- describe pod "
                 f"-l app.kubernetes.io/name={PARTS[name].deployment}",
             )
-        time.sleep(ASK_S)
+        time.sleep(ASK_S)  # a part takes seconds to start: a watch would be no sooner here
 
 
 def _await_url(config: Config, name: str, deadline_s: float) -> str:

@@ -17,11 +17,11 @@ import yaml
 from live import (
     CHECKOUT,
     CHECKOUTS,
+    FOREIGN,
     FOREIGN_KUBECONFIG,
     NAME,
     ROOT,
     STATE,
-    SUFFIX,
     USERS_KUBECONFIG,
     Loop,
     docker,
@@ -30,15 +30,19 @@ from live import (
     seed,
     sync,
 )
+from sweeping import sweep
 
 from kindloop.config import DEFAULT_PORTS, NODE_PORTS
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Begin the checkouts of all workers, before the first of them builds in its own."""
-    if not hasattr(session.config, "workerinput"):
-        for worker in range(1, getattr(session.config.option, "numprocesses", None) or 1):
-            seed(CHECKOUT, CHECKOUTS / f"test-checkout-{worker}")
+    """Sweep, and begin the checkouts of all workers, before the first of them builds in its own."""
+    if hasattr(session.config, "workerinput"):
+        return
+    if "KINDLOOP_KEEP" not in os.environ and not session.config.option.collectonly:
+        sweep()
+    for worker in range(1, getattr(session.config.option, "numprocesses", None) or 1):
+        seed(CHECKOUT, CHECKOUTS / f"test-checkout-{worker}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,18 +115,17 @@ def healed(up: Loop) -> Iterator[Loop]:
 @pytest.fixture
 def foreign(up: Loop) -> Iterator[str]:
     """A container that kind takes for the node of a cluster that is not ours; its name."""
-    cluster = f"klforeign{SUFFIX}"
-    name = f"{cluster}-control-plane"
+    name = f"{FOREIGN}-control-plane"
     # Any image with a program that waits does; ours starts from one with busybox.
     image = docker("image", "ls", "--quiet", f"kindloop.local/{up.name}/petstore").split()[0]
     labels = [
-        f"--label=io.x-k8s.kind.cluster={cluster}",
+        f"--label=io.x-k8s.kind.cluster={FOREIGN}",
         "--label=io.x-k8s.kind.role=control-plane",
     ]
     docker("rm", "--force", name, check=False)
     run = ["run", "--detach", "--name", name, *labels, "--entrypoint=/bin/busybox"]
     docker(*run, image, "sleep", "3600")
     started = docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name)
-    yield cluster
+    yield FOREIGN
     assert docker("inspect", "--format={{.Id}} {{.State.StartedAt}}", name) == started
     docker("rm", "--force", name)

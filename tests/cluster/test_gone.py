@@ -38,7 +38,7 @@ def test_down_all_takes_ours_and_leaves_the_foreign(up: Loop, foreign: str) -> N
     node = f"{foreign}-control-plane"
     # Those of the other workers come and go by themselves.
     now = containers()
-    workers = {one for one in now if OWN in one or one.startswith("klforeign")}
+    workers = {one for one in now if OWN in one}
     assert {node, up.node} <= workers
     others = now - workers | {node}
     assert f"deleted: {NAME}" in up.ok("dev-down", "--all")

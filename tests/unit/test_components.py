@@ -139,6 +139,10 @@ def test_without_a_registry_all_that_is_missing_is_baked_at_once(
         "prometheus": "bake", "jaeger": "local", "collector": "bake", "grafana": "absent",
     }  # fmt: skip
     assert any("about 2 min" in text for text in shown.texts("line"))
+    components.prepare(["collector"])
+    several, one = shown.texts("line")
+    assert "so prometheus, collector are made from packages, once" in several
+    assert "so collector is made from packages, once" in one
 
 
 def test_what_was_brought_is_remembered_for_all_environments(

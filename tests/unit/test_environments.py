@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -250,6 +250,52 @@ def test_one_that_is_worked_on_is_refused(
     assert failed.value.exit_code == 8
     assert "is in use by process" in failed.value.message
     assert told(machine, "kind") + told(machine, "docker stop") == []
+
+
+# -- all of them
+
+
+def test_deleting_all_takes_each(machine: Path, tmp_path: Path, shown: Any) -> None:
+    mine, other = (made(machine, name, checkout=tmp_path / name) for name in ("mine", "other"))
+    environments.delete_all()
+    assert not mine.home.exists()
+    assert not other.home.exists()
+    assert shown.texts("output") == ["deleted: mine, other"]
+    environments.delete_all()
+    assert shown.texts("output")[1:] == ["deleted: nothing"]
+
+
+@pytest.mark.parametrize("held", ["lock_file", "watch_lock"])
+def test_deleting_all_leaves_what_is_worked_on(
+    machine: Path, tmp_path: Path, shown: Any, held: str
+) -> None:
+    first, free, last = (made(machine, name, checkout=tmp_path) for name in ("a", "b", "c"))
+    with (
+        state.lock(getattr(first, held), "a of it"),
+        state.lock(getattr(last, held), "c of it"),
+        pytest.raises(Locked) as failed,
+    ):
+        environments.delete_all()
+    assert failed.value.exit_code == 8
+    what = "environment" if held == "lock_file" else "the watch of"
+    messages = [failed.value.message, *failed.value.evidence]
+    said = [one.partition(" is in use by process ")[0] for one in messages]
+    assert said == [f"{what} a", f"{what} c"]
+    assert shown.texts("output") == ["deleted: b"]
+    assert told(machine, "kind") == [f"kind delete cluster --name b --kubeconfig {free.kubeconfig}"]
+    assert first.owner_file.exists()
+    assert last.owner_file.exists()
+
+
+def test_deleting_all_leaves_what_is_not_ours(machine: Path, tmp_path: Path, shown: Any) -> None:
+    made(machine, "mine", checkout=tmp_path)
+    other = made(machine, "other", checkout=tmp_path, swap="/somewhere/else")
+    environments.delete_all()
+    assert shown.texts("output") == ["deleted: mine"]
+    assert shown.texts("warning") == [
+        "the kind cluster other is not the one that kindloop made: left alone"
+    ]
+    assert other.owner_file.exists()
 
 
 # -- the tasks, in a folder without kindloop.yaml
