@@ -123,15 +123,17 @@ def rows(section: Callable[[str], Mapping[str, str]], found: Mapping[str, str]) 
 
 
 def newest_of(have: str, known: Iterable[str]) -> tuple[str, str]:
-    """The newest release, and the newest with the same first two numbers. Pure.
+    """The newest release, and the newest after `have` with its first two numbers, if any. Pure.
 
     Previews are none, nor what looks otherwise than `have`: a tag may name a distribution.
     """
-    releases = [one for one in known if _RELEASE.fullmatch(one)]
-    same = [one for one in releases if version_of(one)[:2] == version_of(have)[:2]]
-    ordered = (max(each, key=version_of, default="") for each in (releases, same))
-    newest, patch = ordered
-    return newest, patch if patch and version_of(patch) > version_of(have) else ""
+    releases = sorted(filter(_RELEASE.fullmatch, known), key=version_of)
+    ours = version_of(have)
+    newest = releases[-1] if releases else ""
+    patches = [
+        one for one in releases if version_of(one)[:2] == ours[:2] and version_of(one) > ours
+    ]
+    return newest, patches[-1] if patches else ""
 
 
 def _ask(row: Row, *, registry: bool) -> Found:

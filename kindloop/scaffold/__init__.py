@@ -21,7 +21,6 @@ from kindloop.scaffold.drafting import (
     Draft,
     Service,
     Wishes,
-    draft,
     draft_all,
 )
 from kindloop.scaffold.facts import Binary, Project, choose, inspect, read
@@ -38,7 +37,6 @@ __all__ = [
     "Wishes",
     "choose",
     "collect",
-    "draft",
     "draft_all",
     "draft_for",
     "inspect",

@@ -15,7 +15,7 @@ from kindloop.scaffold.clues import Clues
 from kindloop.scaffold.facts import Binary
 from kindloop.scaffold.filling import as_text, fill, is_plain, label, listed, shipped, template
 
-__all__ = ["DEFAULT_HEALTH", "DEFAULT_PORT", "Draft", "Service", "Wishes", "draft", "draft_all"]
+__all__ = ["DEFAULT_HEALTH", "DEFAULT_PORT", "Draft", "Service", "Wishes", "draft_all"]
 
 DEFAULT_PORT = 8080
 """Where nothing tells the port: what most examples of HTTP services listen on."""
@@ -85,13 +85,6 @@ class Service:
         return label(self.binary.name)
 
 
-def draft(
-    binary: Binary, inputs: Sequence[str], clues: Clues, wishes: Wishes, *, root: str = "."
-) -> Draft:
-    """The files for one service; see `draft_all`."""
-    return draft_all([Service(binary, inputs, clues)], wishes, root=root)
-
-
 def draft_all(
     services: Sequence[Service], wishes: Wishes, *, root: str = ".", title: str = ""
 ) -> Draft:
@@ -99,11 +92,12 @@ def draft_all(
 
     The first has the URL on this machine. `root` is where the workspace is, relative to
     kindloop.yaml; of several services, `title` names the environment. Raises ConfigError for a
-    name or port that cannot be.
+    name or port that cannot be, or a name that two would have.
     """
     several = len(services) > 1
     for one in services:
         _refuse(one.binary, one.workload, wishes)
+    _refuse_twins(services)
     if several and (wishes.port or wishes.health or wishes.args):
         raise ConfigError(
             "--port, --health and --args are for one service",
@@ -210,6 +204,20 @@ def _refuse(binary: Binary, workload: str, wishes: Wishes) -> None:
             f"--health {wishes.health} is no path: it begins with / and has no spaces",
             hint=f"invoke config.init --health {DEFAULT_HEALTH}",
         )
+
+
+def _refuse_twins(services: Sequence[Service]) -> None:
+    """Stage, Deployment and image are called as the binary is: two cannot be called the same."""
+    for one in services:
+        twins = [str(each.binary) for each in services if each.workload == one.workload]
+        if len(twins) > 1:
+            raise ConfigError(
+                f"{len(twins)} services would be called {one.workload}",
+                evidence=twins,
+                why="each has the name of its binary, as Kubernetes takes it",
+                hint="give one another name in Cargo.toml: [[bin]] name, or take one alone: "
+                f"invoke config.init --bin {one.binary.package}/{one.binary.name}",
+            )
 
 
 def _told(one: Service, wishes: Wishes) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,25 +127,24 @@ def choose(project: Project, wanted: str = "") -> tuple[Binary, ...]:
             hint="cargo init, or name another folder: invoke config.init --root FOLDER",
         )
     if wanted:
-        return tuple(_named(project, name.strip()) for name in wanted.split(","))
-    defaults = [b for b in found if b.default]
-    if len(found) == 1 or len(defaults) == 1:
-        return found if len(found) == 1 else (defaults[0],)
+        return tuple(dict.fromkeys(_named(project, name.strip()) for name in wanted.split(",")))
+    if only := _only(found):
+        return (only,)
     servers = [b for b in found if b.server]
     packages, names = {b.package for b in servers}, {b.name for b in servers}
     if not servers or len(servers) > min(len(packages), len(names)):
-        likely = next(iter(sorted(found, key=lambda b: not b.server)))
-        raise _several(project, found, likely.name)
+        why = "which of them serve HTTP cannot be told; several services: --bin ONE,OTHER"
+        raise _several(project, found, why, min(found, key=lambda b: not b.server).name)
     return tuple(sorted(servers, key=lambda b: (b.name not in FRONTS, b.name)))
 
 
 def _named(project: Project, wanted: str) -> Binary:
     found = tuple(b for b in project.binaries if wanted in (b.name, f"{b.package}/{b.name}"))
-    defaults = [b for b in found if b.default]
-    if len(found) == 1 or len(defaults) == 1:
-        return found[0] if len(found) == 1 else defaults[0]
+    if only := _only(found):
+        return only
     if found:
-        raise _several(project, found, f"{found[0].package}/{found[0].name}")
+        why = f"packages have one called {wanted} each"
+        raise _several(project, found, why, f"{found[0].package}/{found[0].name}")
     raise ConfigError(
         f"there is no binary {wanted} in {project.root}",
         evidence=[str(each) for each in project.binaries],
@@ -153,11 +152,17 @@ def _named(project: Project, wanted: str) -> Binary:
     )
 
 
-def _several(project: Project, found: Iterable[Binary], likely: str) -> ConfigError:
+def _only(found: Sequence[Binary]) -> Binary | None:
+    """The only one, else the only default one; None where that is no single one."""
+    alone = found if len(found) == 1 else [b for b in found if b.default]
+    return alone[0] if len(alone) == 1 else None
+
+
+def _several(project: Project, found: Iterable[Binary], why: str, likely: str) -> ConfigError:
     return ConfigError(
         f"there are several binaries in {project.root}",
         evidence=[str(each) for each in found],
-        why="which of them serve HTTP cannot be told; several services: --bin ONE,OTHER",
+        why=why,
         hint=f"invoke config.init --bin {likely}",
     )
 

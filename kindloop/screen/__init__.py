@@ -9,38 +9,31 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
 from kindloop import report
 from kindloop.config import Config
 from kindloop.screen.choosing import terminal_of, why_plain
 
-__all__ = ["bringing_up", "watching", "why_plain"]
+__all__ = ["bringing_up", "watching"]
 
 
-@contextmanager
-def watching(config: Config, *, plain: bool = False) -> Iterator[None]:
+def watching(config: Config, *, plain: bool = False) -> AbstractContextManager[None]:
     """While it lasts, the watch of an environment has a screen, where there can be one."""
     if not _wanted(plain=plain, keys=True):
-        yield
-        return
+        return nullcontext()
     from kindloop.screen.screens import WatchScreen
 
-    with WatchScreen(config):
-        yield
+    return WatchScreen(config).shown()
 
 
-@contextmanager
-def bringing_up(config: Config, *, plain: bool = False) -> Iterator[None]:
+def bringing_up(config: Config, *, plain: bool = False) -> AbstractContextManager[None]:
     """While it lasts, what is brought up shows as a tree, where that can be."""
     if not _wanted(plain=plain, keys=False):
-        yield
-        return
+        return nullcontext()
     from kindloop.screen.screens import UpScreen
 
-    with UpScreen(config):
-        yield
+    return UpScreen(config).shown()
 
 
 def _wanted(*, plain: bool, keys: bool) -> bool:

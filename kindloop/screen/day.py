@@ -12,7 +12,6 @@ from kindloop.report import Event
 from kindloop.screen.steps import NONE, Steps
 
 __all__ = [
-    "LABELS",
     "Day",
     "Pane",
     "Row",
@@ -25,7 +24,6 @@ __all__ = [
     "told",
 ]
 
-LABELS = ("build", "app", "observability", "tools")
 SAVES = 50
 """Saves that are kept; a screen shows as many as it has room for."""
 NOTES = 6
@@ -36,6 +34,8 @@ PAGE = 10
 State = Literal["waiting", "running", "ok", "stale", "bad", "warning", "note"]
 PANES: Mapping[str, str] = {"l": "log lines", "t": "smoke test", "L": "load test", "?": "keys"}
 
+ASKED = frozenset({"cluster", "part"})
+"""Kinds of rows that are asked for, and that no event tells of."""
 LOOPS = frozenset("rgpq")
 """Keys of the loop that show nothing themselves."""
 HELP = (
@@ -143,7 +143,7 @@ def renewed(day: Day, config: Config) -> Day:
         else row
         for row in fresh.rows
     ]
-    asked = [row for row in day.rows if row.kind in ("cluster", "part")]
+    asked = [row for row in day.rows if row.kind in ASKED]
     return replace(day, urls=fresh.urls, rows=(*rows, *asked))
 
 
@@ -191,7 +191,7 @@ def pressed(day: Day, key: str, *, most_up: int = 0) -> tuple[Day, bool]:
 
 def told(day: Day, rows: Sequence[Row]) -> Day:
     """The watch with what was asked of the cluster: its rows take the place of those before."""
-    kept = (one for one in day.rows if one.kind not in ("cluster", "part"))
+    kept = (one for one in day.rows if one.kind not in ASKED)
     return replace(day, rows=(*kept, *rows))
 
 
@@ -250,9 +250,10 @@ def _standing(event: Event, data: Mapping[str, Any]) -> str:
 
 
 def _files(paths: Sequence[str]) -> str:
+    """The saved files in few cells; what people write comes before lock files."""
     if not paths:
         return ""
-    first = "/".join(PurePath(paths[0]).parts[-2:])
+    first = "/".join(PurePath(min(paths, key=lambda path: path.endswith(".lock"))).parts[-2:])
     return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 

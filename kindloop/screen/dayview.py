@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Group
 from rich.text import Text
 
-from kindloop.screen.day import LABELS, Day, Pane, Row, Save, Trouble
+from kindloop.screen.day import Day, Pane, Row, Save, Trouble
 from kindloop.screen.drawing import (
     MARKS,
     STYLES,
@@ -28,6 +28,7 @@ from kindloop.screen.drawing import (
     wrapped,
 )
 from kindloop.screen.durations import left
+from kindloop.status import LABELS
 
 __all__ = ["draw", "most_up"]
 
@@ -47,24 +48,27 @@ def draw(
     day: Day, estimates: Mapping[str, float], *, now_s: float, width: int, height: int
 ) -> Group:
     """The whole screen in `width` cells and `height` lines; `now_s` is since the epoch."""
-    frame = Frame(width, now_s, estimates)
-    body = max(height - 2, 0)
-    lines = [_top(day, width)]
     if day.pane:
-        troubles = _troubles(day.troubles, width, min(2, body // 3))
-        lines += troubles + _pane(day.pane, width, body - len(troubles))
+        troubles, room = _above(day, width, height)
+        lines = troubles + _pane(day.pane, width, room)
     else:
-        lines += _body(day, frame, body)
-    return page([*lines, *[Text()] * (height - 1 - len(lines)), _foot(day, width)], width, height)
+        lines = _body(day, Frame(width, now_s, estimates), max(height - 2, 0))
+    return page([_top(day, width), *lines, _foot(day, width)], width, height)
 
 
 def most_up(day: Day, *, width: int, height: int) -> int:
     """How many rows the pane can be scrolled back in this size; 0 without one."""
     if day.pane is None:
         return 0
+    _, room = _above(day, width, height)
+    return max(len(_rows(day.pane, width)) - room, 0)
+
+
+def _above(day: Day, width: int, height: int) -> tuple[list[Text], int]:
+    """What is wrong as it stands above a pane, and the rows that are left for what is in it."""
     body = max(height - 2, 0)
-    room = body - len(_troubles(day.troubles, width, min(2, body // 3))) - 1
-    return max(len(_rows(day.pane, width)) - max(room, 1), 0)
+    troubles = _troubles(day.troubles, width, min(2, body // 3))
+    return troubles, max(body - len(troubles) - 1, 1)
 
 
 def _body(day: Day, frame: Frame, room: int) -> list[Text]:
@@ -153,7 +157,7 @@ def _running(day: Day, name: str, kind: str, frame: Frame) -> Text:
     line.append(f"{kind:<9}", "dim").append(f"{clean(name):<16} ")
     step = day.steps.of(name)
     if step:
-        usual_s = day.steps.took_s.get(name, frame.estimates.get(name))
+        usual_s = day.steps.usual_s(name, frame.estimates)
         took_s = max(frame.now_s - step.since_s, 0.0)
         cells = [f"{took_s:.1f} s", left(usual_s, step.since_s, frame.now_s)]
         line.append(" · ".join(filter(None, cells)), "cyan")
@@ -240,8 +244,8 @@ def _notes(day: Day, width: int) -> list[Text]:
 
 
 def _pane(pane: Pane, width: int, room: int) -> list[Text]:
+    """Its heading, and as many rows of it as there is room for."""
     lines = _rows(pane, width)
-    room = max(room - 1, 1)
     up = min(pane.up, max(len(lines) - room, 0))
     end = len(lines) - up
     begin = max(end - room, 0)

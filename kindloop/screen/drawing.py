@@ -11,8 +11,11 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Group
 from rich.text import Text
 
+from kindloop import status
+
 __all__ = [
     "MARKS",
+    "SPINNER",
     "STYLES",
     "Frame",
     "bar",
@@ -25,10 +28,8 @@ __all__ = [
     "wrapped",
 ]
 
-MARKS = {
-    "waiting": "·", "ok": "✓", "stale": "~", "bad": "✗", "warning": "!", "note": "·",
-}  # fmt: skip
-"""As in `dev-status`; what runs has a spinner."""
+MARKS: Mapping[str, str] = {**status.MARKS, "waiting": "·"}
+"""Those of `dev-status`; what runs has a spinner."""
 STYLES = {
     "waiting": "dim", "running": "cyan", "ok": "green", "stale": "yellow", "bad": "bold red",
     "warning": "yellow", "note": "dim",

@@ -11,6 +11,7 @@ from kindloop.config import Config
 from kindloop.observing.parts import PARTS
 from kindloop.report import Event
 from kindloop.screen.steps import NONE, Steps
+from kindloop.stage_plan import order
 
 __all__ = ["GROUPS", "Graph", "Node", "begin", "group_of", "heard", "with_tails"]
 
@@ -79,8 +80,9 @@ class Graph:
 def begin(config: Config) -> Graph:
     """What is to come: the stages are known, the rest shows when it begins."""
     depths: dict[str, int] = {}
-    for name, stage in config.stages.items():
-        depths[name] = max((depths.get(need, 0) + 1 for need in stage.needs), default=0)
+    for name in order(config.stages):
+        needs = config.stages[name].needs
+        depths[name] = max((depths[need] + 1 for need in needs), default=0)
     nodes = (Node(name, "stages", depth=depth) for name, depth in depths.items())
     off = config.observability == "off"
     groups = tuple(one for one in GROUPS if not (off and one == "observability"))
@@ -140,11 +142,10 @@ def _begun(
         before or Node(name, group_of(name, stages, current)),
         state="running", since_s=since_s, detail=detail, ends_s=ends_s,
     )  # fmt: skip
-    others = tuple(one for one in graph.nodes if one.name != name)
     if before:
         return replace(graph, nodes=tuple(node if n.name == name else n for n in graph.nodes))
     groups = graph.groups if node.group in graph.groups else (*graph.groups, node.group)
-    return replace(graph, nodes=(*others, node), groups=groups)
+    return replace(graph, nodes=(*graph.nodes, node), groups=groups)
 
 
 def _ended(graph: Graph, end: Node) -> Graph:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kindloop.screen.drawing import (
     MARKS,
+    SPINNER,
     STYLES,
     Frame,
     clean,
@@ -47,13 +48,9 @@ def draw(
             break
     else:
         tree = _around(tree, room)
-    notes = (
-        [line for text in graph.notes for line in wrapped(text, width, "  ", "dim")][
-            -max(room - len(tree) - 1, 0) :
-        ]
-        if room > len(tree) + 1
-        else []
-    )
+    notes = [line for text in graph.notes for line in wrapped(text, width, "  ", "dim")]
+    free = room - len(tree) - 1  # one stays between them and the tree
+    notes = notes[-free:] if free > 0 else []
     filler = [Text()] * max(room - len(tree) - len(notes), 0)
     foot = Text.assemble(
         ("Ctrl-C", "bold"), (" ends it; the same command goes on from there", "dim")
@@ -63,7 +60,7 @@ def draw(
 
 def _around(tree: list[Text], room: int) -> list[Text]:
     """As many lines as there is room for, with the last one that runs or failed among them."""
-    marks = {*MARKS["bad"], *"⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"}
+    marks = {*MARKS["bad"], *SPINNER}
     last = max((at for at, line in enumerate(tree) if marks & set(line.plain)), default=0)
     begin = min(max(last - room + 2, 0), max(len(tree) - room, 0))
     return tree[begin : begin + room]
@@ -114,7 +111,7 @@ def _node(graph: Graph, node: Node, branch: str, frame: Frame) -> Text:
     mark = spinner(frame.now_s) if node.state == "running" else MARKS[node.state]
     line = Text.assemble((branch, "dim"), (mark, STYLES[node.state]), " ", clean(node.name))
     cells = [clean(node.detail)]
-    usual_s = graph.steps.took_s.get(node.name, frame.estimates.get(node.name))
+    usual_s = graph.steps.usual_s(node.name, frame.estimates)
     style = "dim"
     if node.state == "running":
         style = "cyan"

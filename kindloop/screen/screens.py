@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from kindloop import loading, report
 from kindloop.bake import parts
@@ -35,9 +34,8 @@ RESTS_S = 2.0
 """Seconds after the last event from which the loop is at rest."""
 OPENS_S = 1.0
 """Seconds after which an up takes the terminal: one that has nothing to do is lines."""
-
-
 END_BYTES = 4096
+"""Of a log that another process writes, its end."""
 
 
 class _Shown:
@@ -93,25 +91,22 @@ class _Shown:
         """Take it again."""
         self._display.resume()
 
-    def __enter__(self) -> Self:
-        self._before = report.use(self)
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """While it lasts, this is the renderer, and has the terminal."""
+        before = report.use(self)
         self._display.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
         try:
-            self._display.close()
+            yield
         finally:
-            report.use(self._before)
-            with contextlib.suppress(OSError):  # the terminal was closed
-                self._uncover()
-            with contextlib.suppress(OSError):  # the disk is full
-                durations.keep(self._config, self._took_s())
+            try:
+                self._display.close()
+            finally:
+                report.use(before)
+                with contextlib.suppress(OSError):  # the terminal was closed
+                    self._uncover()
+                with contextlib.suppress(OSError):  # the disk is full
+                    durations.keep(self._config, self._took_s())
 
     def _take(self, event: Event) -> None:
         raise NotImplementedError
@@ -180,20 +175,15 @@ class WatchScreen(_Shown):
         self._display.poke(now=True)
         return ours
 
-    def __enter__(self) -> Self:
-        """Take the terminal."""
-        super().__enter__()
-        self._asking.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._asking.close()
-        super().__exit__(kind, error, trace)
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """The same, and what the loop does not tell is asked for."""
+        with super().shown():
+            self._asking.start()
+            try:
+                yield
+            finally:
+                self._asking.close()
 
     def _take(self, event: Event) -> None:
         with self._changing:

@@ -48,6 +48,10 @@ class Steps:
         """The step of this name, if it runs."""
         return next((one for one in self.running if one.name == name), None)
 
+    def usual_s(self, name: str, estimates: Mapping[str, float]) -> float | None:
+        """Seconds that a step took the last time, else those of `estimates`, if any."""
+        return self.took_s.get(name, estimates.get(name))
+
     def _ended(self, event: Event) -> Steps:
         took_s = dict(self.took_s)
         if event.ok and (event.took_s or 0.0) >= SHORTEST_S:

@@ -183,6 +183,6 @@ def _diagnosis(env: Environment, node: Node | None, mounted: str) -> str:
     if "//deleted" in mounted:
         return f"{env.swap} was deleted and made again; {env.node} still mounts the deleted one"
     return (
-        f"{env.node} mounts another {env.swap}, not this machine's: the engine runs on another "
-        "machine, or in a VM that does not share the folder"
+        f"{env.node} mounts another {env.swap}: the folder was moved and made again, or the engine "
+        "runs on another machine, or in a VM that does not share it"
     )

@@ -26,6 +26,8 @@ WITH_ARGUMENTS = (
     "docker_build_with_restart",
     "k8s_resource",
 )
+BUTTONS = ("cmd_button",)
+"""The same, of which the rows are below another heading."""
 """Functions of which each argument has its row below their heading."""
 SHARED = {"ref", "live_update", "entrypoint", "ignore", "match_in_env_vars", "context"}
 """Arguments of which another heading has the row."""
@@ -38,6 +40,7 @@ WORDS = {
     "scratch": "an image",
     "c.run": "Invoke's",
     "${NAME}": "a variable of the environment in kindloop.yaml",
+    "{here}": "a placeholder in a stage",
     "helm template": "Helm's",
     "secretGenerator": "kustomize's",
     "configMapGenerator": "kustomize's",
@@ -51,7 +54,16 @@ WORDS = {
     "tar": "a program in the container",
     "rm": "a program in the container",
     "docs/resource_dependencies.md": "a file of tilt.build",
+    '@task(name="…")': "Invoke's",
+    'c.run("…")': "Invoke's",
+    'c.run("…", env={…})': "Invoke's",
+    'c.cd("…")': "Invoke's",
+    "input()": "Python's",
+    "zsh": "a shell",
+    "fish": "a shell",
+    "cluster": "a row of dev-status",
     "invoke": "the command",
+    "-it": "kubectl's",
 }
 """What else stands in the columns of our side, with whose word it is."""
 
@@ -73,11 +85,30 @@ def named(text: str) -> set[str]:
     return {code.removesuffix("()") for code in re.findall(r"`([^`\n]+)`", text)}
 
 
+def listed(kind: str) -> list[str]:
+    """Names of one kind: `command`, `below` (those below another), `flag`, `value`, `old`, ..."""
+    return [line.partition(" ")[2] for line in TILT if line.startswith(f"{kind} ")]
+
+
+def left() -> str:
+    """All that stands in code on Tilt's side of the tables."""
+    return " ".join(code for row in rows() for code in named(row[0])) + " "
+
+
 def test_every_command_of_tilt_is_there() -> None:
-    commands = [line.split()[1] for line in TILT if line.startswith("command ")]
-    assert len(commands) > 25
-    first = " ".join(code for row in rows() for code in named(row[0]))
-    assert [c for c in commands if not re.search(rf"tilt {c}\b", first)] == []
+    assert len(listed("command")) > 25
+    assert len(listed("below")) > 20
+    shown = left()
+    commands = [*listed("command"), *listed("below")]
+    assert [c for c in commands if not re.search(rf"tilt {c}(?![\w-])", shown)] == []
+
+
+@pytest.mark.parametrize("kind", ["flag", "value", "old", "shortcut"])
+def test_every_flag_value_and_shortcut_is_there(kind: str) -> None:
+    assert len(listed(kind)) > 5
+    shown, edge = left(), r"(?<![\w-])"
+    found = {name: re.search(f"{edge}{re.escape(name)}(?=[ =])", shown) for name in listed(kind)}
+    assert [name for name in found if not found[name]] == []
 
 
 def test_every_function_of_a_tiltfile_is_there() -> None:
@@ -89,6 +120,11 @@ def test_every_function_of_a_tiltfile_is_there() -> None:
 @pytest.mark.parametrize("function", WITH_ARGUMENTS)
 def test_every_argument_has_its_row(function: str) -> None:
     assert set(functions()[function]) - named(section(function)) - SHARED == set()
+
+
+@pytest.mark.parametrize("function", BUTTONS)
+def test_every_argument_of_a_button_has_its_row(function: str) -> None:
+    assert set(functions()[function]) - named(section("Buttons")) == set()
 
 
 def rows() -> Iterator[list[str]]:
@@ -192,7 +228,8 @@ def flags() -> frozenset[str]:
 @cache
 def tilts() -> frozenset[str]:
     """Names of Tilt: a note may say of which it is."""
-    words = [line.split()[1:] for line in TILT if not line.startswith("#")]
+    kinds = ("command ", "function ", "value ")
+    words = [line.split()[1:] for line in TILT if line.startswith(kinds)]
     commands = [f"tilt {line.split()[1]}" for line in TILT if line.startswith("command ")]
     return frozenset([*(word for row in words for word in row), *commands])
 

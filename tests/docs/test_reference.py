@@ -42,6 +42,8 @@ CHANGES = {
 """Tasks that change something, or run another program; all others tell something."""
 OF_BRRTROUTER = {"dev-clean", "dev-registry"}
 """Recipes of BRRTRouter that have no task here."""
+OF_TILT = {"config.tilt_subcommand", "config.main_path", "config.main_dir"}
+"""Values of a Tiltfile."""
 READS = re.compile(
     r"""(?:environ|env|variables)(?:\.get\(|\[)"([A-Z][A-Z_]+)"|"([A-Z][A-Z_]+)" in (?:os\.)?env"""
 )
@@ -219,7 +221,7 @@ def test_every_task_named_in_backticks_exists(page: Path, text_of: dict[str, str
     known = tasks() | {name.rpartition(">.")[2] for name, *_ in settings.rows()}
     known |= {path for name in DOCUMENTS for path, *_ in rows_of(schema_of(name))}
     known |= {f"bake.{name}" for name in versions.section("bake")}
-    known |= OF_BRRTROUTER if page.name == "FROM_TILT.md" else set()
+    known |= OF_BRRTROUTER | OF_TILT if page.name == "FROM_TILT.md" else set()
     assert [name for name in named if name not in known] == []
 
 
@@ -243,7 +245,7 @@ def hints() -> list[tuple[str, str]]:
         for text in _strings(ast.parse(file.read_text(encoding="utf-8"))):
             for match in re.finditer(r"invoke ((?:[a-z0-9]+[-.][\w.-]+|build)(?: -[\w-]+)*)", text):
                 # A word behind it is an argument when it ends the text or stands for a value.
-                word = re.match(r" (?:[\w.]+$|\w+(?=`)|[A-Z]+\b)", text[match.end() :])
+                word = re.match(r" (?:[\w./]+$|\w+(?=`)|[A-Z]+\b)", text[match.end() :])
                 found.add((file.name, match[1] + (word[0] if word else "")))
     return sorted(found)
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import yaml
 
 from kindloop import loading, manifestfacts, scaffold
 from kindloop.errors import ConfigError, KindloopError, ToolMissing
-from kindloop.scaffold import Binary, Clue, Clues, Project, Wishes, clues, draft, facts
+from kindloop.scaffold import Binary, Clue, Clues, Project, Service, Wishes, clues, facts
 
 SERVICE = Path(__file__).parents[1] / "service"
 GREETER = Binary("greeter", "greeter")
@@ -37,6 +37,13 @@ def project(*packages: dict[str, Any]) -> Project:
 
 def needs(name: str, path: str = "", kind: str | None = None) -> dict[str, Any]:
     return {"name": name, "kind": kind, **({"path": path} if path else {})}
+
+
+def draft(
+    binary: Binary, inputs: Sequence[str], found: Clues, wishes: Wishes, *, root: str = "."
+) -> scaffold.Draft:
+    """The files for one service."""
+    return scaffold.draft_all([Service(binary, inputs, found)], wishes, root=root)
 
 
 # -- what cargo says
@@ -148,6 +155,7 @@ def test_the_named_one_the_only_one_and_the_default_one() -> None:
 def test_the_ones_that_serve_are_taken_the_front_first() -> None:
     assert names(scaffold.choose(SHOP)) == ["gateway", "orders"]
     assert names(scaffold.choose(SHOP, "orders, admin/admin")) == ["orders", "admin"]
+    assert names(scaffold.choose(SHOP, "orders,orders/orders")) == ["orders"], "named twice is once"
     alone = project(
         package("tool", "t", "tool"), package("a", "a", "a", dependencies=[needs("warp")])
     )
@@ -171,6 +179,7 @@ def test_a_name_that_is_not_there_and_one_that_is_there_twice() -> None:
     with pytest.raises(ConfigError) as caught:
         scaffold.choose(twice, "api")
     assert caught.value.hint == "invoke config.init --bin a/api"
+    assert caught.value.why == "packages have one called api each"
     assert scaffold.choose(twice, "b/api")[0].package == "b"
 
 
@@ -426,8 +435,8 @@ def test_guesses_are_things_to_do_in_the_file() -> None:
 
 
 def several(wishes: Wishes) -> scaffold.Draft:
-    front = scaffold.Service(Binary("gateway", "gateway"), ["a/src"], Clues(port=Clue("3000", "a")))
-    back = scaffold.Service(Binary("order_book", "o"), ["b/src"], Clues(port=Clue("4000", "b")))
+    front = Service(Binary("gateway", "gateway"), ["a/src"], Clues(port=Clue("3000", "a")))
+    back = Service(Binary("order_book", "o"), ["b/src"], Clues(port=Clue("4000", "b")))
     return scaffold.draft_all([front, back], wishes, title="My Shop")
 
 
@@ -457,6 +466,16 @@ def test_what_is_for_one_service_is_refused_for_several(wishes: Wishes) -> None:
         several(wishes)
     assert caught.value.exit_code == 2
     assert caught.value.hint == "invoke config.init --bin gateway"
+
+
+@pytest.mark.parametrize("second", [Binary("web", "b"), Binary("web", "web"), Binary("WEB", "b")])
+def test_two_services_of_one_name_are_refused(second: Binary) -> None:
+    twins = [Service(one, ["src"], Clues()) for one in (Binary("web", "a"), second)]
+    with pytest.raises(ConfigError, match="2 services would be called web") as caught:
+        scaffold.draft_all(twins, Wishes(), title="shop")
+    assert caught.value.exit_code == 2
+    assert caught.value.evidence == ("web (package a)", str(second))
+    assert caught.value.hint.endswith("invoke config.init --bin a/web")
 
 
 def test_a_port_of_root_is_opened_for_the_pod() -> None:

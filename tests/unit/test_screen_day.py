@@ -93,7 +93,7 @@ def test_it_fits_every_size_with_the_keys_at_the_foot(
     lines = drawn(now, width, height)
     assert len(lines) == height
     assert max(cell_len(line) for line in lines) <= width
-    assert "r" in lines[-1].split()[0] or pane or "Esc" in lines[-1]
+    assert lines[-1].split()[0] in {"r", "Esc", "↑"}
     if width >= 80:
         assert "q quit" in lines[-1]
 
@@ -155,6 +155,14 @@ def test_the_file_is_named_before_the_shortest_part_is(begun: Day) -> None:
     assert narrow.rstrip().endswith("cargo 3.14 swap 0.12  src/app.rs")
     assert "▒" in narrow, "the bar has it"
     assert "verify 0.04" in line_with(drawn(now, 120), "3.34 s")
+
+
+def test_what_people_write_is_named_before_a_lock_file(begun: Day) -> None:
+    paths = ("Cargo.lock", "Cargo.toml", "examples/pet_store/src/app.rs")
+    both = replace(FRESH, paths=paths)
+    assert day.heard(begun, saved(both)).saves[0].files == "Cargo.toml and 2 more"
+    alone = replace(FRESH, paths=paths[:1])
+    assert day.heard(begun, saved(alone)).saves[0].files == "Cargo.lock"
 
 
 def test_what_came_back_by_itself_is_told_without_a_bar(begun: Day) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,13 @@ def test_stages_stand_behind_what_they_need(begun: Graph) -> None:
     lines = drawn(begun)
     router, petstore = (line_with(lines, name) for name in ("router", "petstore"))
     assert petstore.index("petstore") == router.index("router") + 2
+
+
+def test_stages_stand_in_the_order_in_which_they_run(config: Config) -> None:
+    backwards = replace(config, stages=dict(reversed(config.stages.items())))
+    nodes = {node.name: node.depth for node in graph.begin(backwards).of("stages")}
+    assert nodes == {"supervisor": 0, "router": 0, "petstore": 1}
+    assert list(nodes).index("router") < list(nodes).index("petstore")
 
 
 def test_what_runs_has_time_estimate_and_last_lines(begun: Graph) -> None:
