@@ -82,6 +82,8 @@ def classify(config: Config, place: Place, paths: Iterable[Path]) -> Change:
     `place` fills in the placeholders of a stage's inputs. A path that is a folder stands for
     everything in it.
     """
+    if not (paths := tuple(paths)):
+        return Change()
     inputs = _inputs(config, place)
     sync = {name: _synced(config, workload) for name, workload in config.workloads.items()}
     images = {

@@ -51,7 +51,7 @@ SERVED_S = 60.0
 STARTED_S = 300.0
 """Seconds that a watch may take until it serves: what is stale is compiled first."""
 REST_S = 0.1
-"""Seconds between a save that was served and the next one."""
+"""Seconds between a save that was served and the next one, and after 8 MB were written to the disk."""
 
 
 def copying(
@@ -200,8 +200,8 @@ class Bed:
             self.loop.ok(f"build.{stage}", "--force")
         return by_hand(log.read_text())
 
-    def save(self, path: Path, content: bytes) -> float:
-        """Write a file and rename it into place; when that was (`perf_counter`, in seconds)."""
+    def save(self, path: Path, content: bytes, rest_s: float = 0.0) -> float:
+        """Write a file, wait, and rename it into place; when that was (`perf_counter`, seconds)."""
         waiting = self._spare / "next"
         with waiting.open("wb") as file:
             file.write(content)
@@ -209,26 +209,29 @@ class Bed:
             # Else ext4 writes 8 MB out in the middle of the rename: the save of a source is small.
             os.fsync(file.fileno())
         waiting.chmod(0o755 if content.startswith(b"\x7fELF") else 0o644)
+        time.sleep(rest_s)
         saved_s = time.perf_counter()
         waiting.replace(path)
         return saved_s
 
-    def swap(self, asker: Asker, number: int, timeout_s: float = SERVED_S) -> float | None:
+    def swap(
+        self, asker: Asker, number: int, timeout_s: float = SERVED_S, rest_s: float = 0.0
+    ) -> float | None:
         """Save a variant; seconds until it was served at the user's URL, None when it was not."""
-        saved_s = self.save(self.app / "bench/next", self.variants.content(number))
+        content = self.variants.content(number)
+        saved_s = self.save(self.app / "bench/next", content, rest_s)
         served_s = asker.until(PETS, named(number), timeout_s)
         return None if served_s is None else served_s - saved_s
 
     def swapped(self, asker: Asker, watch: Watch, number: int) -> float:
         """Like `swap`, and wait until the watch has told it; raises when it was not served."""
         fresh = watch.fresh()
-        took_s = self.swap(asker, number)
+        took_s = self.swap(asker, number, rest_s=REST_S)
         watch.check()
         if took_s is None:
             raise RuntimeError(f"variant {number} was not served in {SERVED_S} s:\n{watch.tail()}")
         if not watch.settled(fresh + 1):
             raise RuntimeError(f"dev-watch did not call variant {number} fresh:\n{watch.tail()}")
-        time.sleep(REST_S)
         return took_s
 
     @contextmanager
