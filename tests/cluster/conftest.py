@@ -112,6 +112,21 @@ def healed(up: Loop) -> Iterator[Loop]:
     up.mended()
 
 
+@pytest.fixture(scope="module")
+def own_state(first_up: tuple[Loop, str]) -> Iterator[Loop]:
+    """This process sees the environment of the tests, too; it is mended before a module and after.
+
+    So no rollout is due before the first test.
+    """
+    loop, _ = first_up
+    loop.mended()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in loop.env.items():
+            patch.setenv(name, value)
+        yield loop
+    loop.mended()
+
+
 @pytest.fixture
 def foreign(up: Loop) -> Iterator[str]:
     """A container that kind takes for the node of a cluster that is not ours; its name."""

@@ -17,6 +17,8 @@ from live import PATIENCE_S, Loop, command, edit
 from screens import Terminal
 from watching import Event, Watch, call, pets, saves
 
+pytestmark = pytest.mark.usefixtures("own_state")
+
 NOW = ("dev-status", "--wait-fresh", "--timeout", "0")
 SEEDED = "    fn seeded() -> Self {\n"
 ENDS = "        if std::env::args().count() > 0 {\n            std::process::exit(7);\n        }\n"
@@ -27,17 +29,6 @@ HELD = """\
 case " $* " in *" build "*) while [ ! -e {gate} ]; do sleep 0.05; done ;; esac
 exec {cargo} "$@"
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settled(first_up: tuple[Loop, str]) -> Iterator[None]:
-    loop, _ = first_up
-    loop.mended()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in loop.env.items():
-            patch.setenv(name, value)
-        yield
-    loop.mended()
 
 
 @pytest.fixture

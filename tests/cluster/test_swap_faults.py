@@ -20,17 +20,11 @@ OTHER_MACHINE = b"\xb7\x00" if platform.machine() == "x86_64" else b"\x3e\x00"
 
 
 @pytest.fixture(scope="module")
-def settled(first_up: tuple[Loop, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
+def settled(own_state: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     """The swap of a healthy environment, whose pods run what the checkout's sources make."""
-    loop, _ = first_up
-    loop.mended()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in loop.env.items():
-            patch.setenv(name, value)
-        bay = Bay(loop, tmp_path_factory.mktemp("artifacts"))
-        yield bay
-        bay.close()
-    loop.ok("dev-up")
+    bay = Bay(own_state, tmp_path_factory.mktemp("artifacts"))
+    yield bay
+    bay.close()
 
 
 @pytest.fixture

@@ -11,18 +11,9 @@ from artifacts import Bay, sha256
 from live import ROOT, Loop, Said, docker, sync
 from watching import becomes, call, configure, pets, takes
 
+pytestmark = pytest.mark.usefixtures("own_state")
+
 NOW = ("dev-status", "--wait-fresh", "--timeout", "0")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settled(first_up: tuple[Loop, str]) -> Iterator[None]:
-    loop, _ = first_up
-    loop.mended()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in loop.env.items():
-            patch.setenv(name, value)
-        yield
-    loop.mended()
 
 
 @pytest.fixture

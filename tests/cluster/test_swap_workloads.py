@@ -17,6 +17,8 @@ from watching import asked, call, configure, pets, takes
 
 from kindloop.config import DEFAULT_PORTS
 
+pytestmark = pytest.mark.usefixtures("own_state")
+
 SCRATCH = """\
 ARG BASE
 FROM scratch
@@ -25,18 +27,6 @@ COPY . /app/
 USER 65532:65532
 ENTRYPOINT ["/app/supervisor", "--binary", "/app/pet_store", "--"]
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_state(first_up: tuple[Loop, str]) -> Iterator[None]:
-    """This process sees the environment of the tests; no rollout is due before the first test."""
-    loop, _ = first_up
-    loop.mended()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in loop.env.items():
-            patch.setenv(name, value)
-        yield
-    loop.mended()
 
 
 @pytest.fixture

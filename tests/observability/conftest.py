@@ -114,7 +114,7 @@ def watch(env: Env, loaded: story.Loaded) -> Iterator[Watch]:
 def broken(env: Env, loaded: story.Loaded, watch: Watch) -> Iterator[Phase]:
     """Everything broken that has an alert, at once."""
     try:
-        yield story.broken(env, loaded.phase, watch)
+        yield story.broken(env, watch)
     finally:
         breaking.remove(env)
 

@@ -227,9 +227,11 @@ def loaded(env: Env, before: Counted, load: Load) -> Loaded:
     return Loaded(phase, answered, said, healed and env.has("otel-collector"))
 
 
-def broken(env: Env, before: Phase, watch: Watch) -> Phase:
+def broken(env: Env, watch: Watch) -> Phase:
     """Break everything that has an alert, and look until all of them fire."""
-    phase = Phase(before=dict(before.values))
+    # The collector's deleted pod stays a target that does not answer until discovery forgets it.
+    soon(lambda: not env.samples("up == 0"), PATIENCE_S)
+    phase = Phase(before=observe(env, Phase()).values)
     breaking.place(env)
     watch.saved(lambda: breaking.save_errors(env))
     told = [query for query in PANELS if Claim("Falls", "a broken save") in query.claims]
